@@ -1,0 +1,3 @@
+//! Parses the command line, dispatches, and chooses the exit code.
+
+fn main() {}
