@@ -1,0 +1,13 @@
+//! What is true without a database: names, states, rules, and the arithmetic of time.
+//!
+//! Nothing here waits, reads a clock or knows PostgreSQL or HTTP; everything can be tested by calling it.
+
+pub mod attempt;
+pub mod clock;
+pub mod id;
+pub mod job;
+pub mod name;
+pub mod page;
+pub mod problem;
+pub mod spec;
+pub mod token;

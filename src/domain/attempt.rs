@@ -1,0 +1,117 @@
+//! What a runner says of an attempt when it ends, and of each step in it.
+
+use chrono::{DateTime, Utc};
+
+use super::id::JobId;
+use super::job::{Code, JobState};
+
+/// A claim of a job by one runner session. The number is the fence: every write about the job
+/// carries it, and changes nothing once another session has claimed the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// The job.
+    pub job: JobId,
+    /// The number of the claim, from 1.
+    pub attempt: i32,
+}
+
+/// A failure with its stable code and a sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable reason.
+    pub code: Code,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with `code` and a sentence.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Every step succeeded.
+    Succeeded,
+    /// The job has failed for good.
+    Failed(Failure),
+    /// Somebody asked for it, and nothing of it runs any more.
+    Cancelled(Failure),
+    /// The runner stops; another goes on at the step the job row names.
+    HandedBack,
+}
+
+impl Ending {
+    /// The state the job is in afterwards.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        match self {
+            Self::Succeeded => JobState::Succeeded,
+            Self::Failed(_) => JobState::Failed,
+            Self::Cancelled(_) => JobState::Cancelled,
+            Self::HandedBack => JobState::Available,
+        }
+    }
+
+    /// The word the attempt's row keeps.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::HandedBack => "handed_back",
+            ended => ended.state().as_str(),
+        }
+    }
+
+    /// Why, unless it succeeded or goes on elsewhere.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) | Self::Cancelled(failure) => Some(failure),
+            Self::Succeeded | Self::HandedBack => None,
+        }
+    }
+}
+
+/// A step that has ended. Written once.
+#[derive(Clone, Debug)]
+pub struct StepRecord {
+    /// Order of the end within the attempt, from 0.
+    pub ordinal: i16,
+    /// Index in the specification, from 0.
+    pub position: i16,
+    /// The step's id in the specification.
+    pub step_id: String,
+    /// Who did it.
+    pub agent: String,
+    /// Why it did not succeed, if it did not.
+    pub failure: Option<Failure>,
+    /// The program's exit code, when it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended the program, when one did.
+    pub signal: Option<i32>,
+    /// When the program was started, by the runner's clock.
+    pub started_at: DateTime<Utc>,
+    /// When it had ended, by the runner's clock.
+    pub finished_at: DateTime<Utc>,
+    /// Bytes printed on both streams.
+    pub output_bytes: i64,
+}
+
+impl StepRecord {
+    /// The word the step's row keeps.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        match self.failure.as_ref().map(|failure| failure.code) {
+            None => "succeeded",
+            Some(Code::Cancelled) => "cancelled",
+            Some(Code::Interrupted) => "interrupted",
+            Some(_) => "failed",
+        }
+    }
+}

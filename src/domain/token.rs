@@ -1,0 +1,134 @@
+//! Tokens: `orc_`, 32 random base62 characters, and a checksum that catches typing errors.
+
+use rand::RngExt as _;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use strum::{Display, EnumString, IntoStaticStr};
+use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
+
+const PREFIX: &str = "orc_";
+const RANDOM: usize = 32;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// What a token may do.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    Display,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Scope {
+    /// Put jobs in.
+    Submit,
+    /// See jobs and what came of them.
+    Read,
+    /// Steer: cancel, retry, approve, schedules.
+    Operate,
+    /// Everything, in every room of its projects.
+    Admin,
+}
+
+/// SHA-256 of a secret; all that is stored of it.
+#[derive(Clone, Copy)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl TokenHash {
+    /// Hashes what a caller presented.
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Compares in constant time.
+    #[must_use]
+    pub fn matches(&self, stored: &[u8]) -> bool {
+        self.0.ct_eq(stored).into()
+    }
+}
+
+/// Makes a new secret.
+#[must_use]
+pub fn generate() -> SecretString {
+    let mut random = rand::rng();
+    let body: String = (0..RANDOM)
+        .map(|_| char::from(BASE62[random.random_range(0..BASE62.len())]))
+        .collect();
+    SecretString::from(format!("{PREFIX}{body}{}", checksum(&body)))
+}
+
+/// The first characters, which tell tokens apart without giving them away.
+#[must_use]
+pub fn prefix(secret: &SecretString) -> String {
+    let secret = secret.expose_secret();
+    // A secret of the environment may be short: never show more than a quarter of it.
+    let shown = if secret.starts_with(PREFIX) {
+        8
+    } else {
+        (secret.chars().count() / 4).min(4)
+    };
+    secret.chars().take(shown).collect()
+}
+
+/// Whether text that looks like one of our tokens was copied whole. Tokens of the environment have
+/// no checksum, so anything without our prefix passes.
+#[must_use]
+pub fn is_whole(secret: &str) -> bool {
+    let Some(rest) = secret.strip_prefix(PREFIX) else {
+        return true;
+    };
+    rest.is_ascii() && rest.len() == RANDOM + 6 && checksum(&rest[..RANDOM]) == rest[RANDOM..]
+}
+
+/// CRC-32 in six base62 digits, the way GitHub's tokens carry theirs.
+fn checksum(body: &str) -> String {
+    let mut rest = crc32fast::hash(body.as_bytes()) as usize;
+    let mut digits = [b'0'; 6];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[rest % 62];
+        rest /= 62;
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_is_whole_and_one_wrong_character_is_noticed() {
+        let secret = generate();
+        let secret = secret.expose_secret();
+        assert_eq!(secret.len(), 42);
+        assert!(is_whole(secret));
+        let wrong = if secret.ends_with('a') { "b" } else { "a" };
+        assert!(!is_whole(&format!("{}{wrong}", &secret[..41])));
+        assert!(!is_whole(&secret[..41]));
+        assert!(!is_whole("orc_é"));
+    }
+
+    #[test]
+    fn the_shown_prefix_gives_at_most_a_quarter_of_an_environment_token_away() {
+        assert_eq!(prefix(&SecretString::from("token-a".to_owned())), "t");
+        assert_eq!(prefix(&generate()).len(), 8);
+    }
+
+    #[test]
+    fn only_the_same_secret_matches_its_hash() {
+        let stored = TokenHash::of("token-a").0;
+        assert!(TokenHash::of("token-a").matches(&stored));
+        assert!(!TokenHash::of("token-b").matches(&stored));
+        assert!(!TokenHash::of("token-a").matches(&stored[..31]));
+    }
+}
