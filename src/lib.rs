@@ -2,3 +2,4 @@
 //!
 //! `ARCHITECTURE.md` is the map: the floors, who may name whom, and the ways data takes through them.
 pub mod domain;
+pub mod store;

@@ -44,6 +44,12 @@ pub enum Scope {
 #[derive(Clone, Copy)]
 pub struct TokenHash(pub [u8; 32]);
 
+impl std::fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenHash(..)")
+    }
+}
+
 impl TokenHash {
     /// Hashes what a caller presented.
     #[must_use]

@@ -1,0 +1,28 @@
+//! All SQL, one function a statement.
+//!
+//! A function that changes a job's state carries a guard in its `where` and answers with the rows it
+//! changed; zero rows is an answer, not an error. Transactions begin in `app`, never here.
+
+pub mod claim;
+pub mod database;
+pub mod event;
+pub mod expire;
+pub mod job;
+pub mod listen;
+pub mod log;
+pub mod migrate;
+pub mod project;
+pub mod runner;
+pub mod schedule;
+pub mod settle;
+pub mod stats;
+pub mod step;
+pub mod token;
+
+mod error;
+mod named;
+
+pub use error::{Error, Result};
+pub use sqlx::{
+    PgConnection as Connection, PgExecutor as Executor, PgPool as Pool, PgTransaction as Transaction,
+};

@@ -1,0 +1,58 @@
+//! What can go wrong between us and PostgreSQL, told apart by what the caller can do about it.
+
+/// The result of a statement.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A statement that did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server cannot be reached, is starting or stopping, or has no connection left. Nothing is
+    /// known about a statement that was under way; trying again later is right.
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The server refused the statement, or answered with something this program cannot read.
+    #[error("the database refused a statement: {0}")]
+    Statement(#[source] sqlx::Error),
+}
+
+impl Error {
+    /// Whether trying the same again later can help.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// The name of the constraint the statement would have broken, if that is why it was refused.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Statement(sqlx::Error::Database(error)) => error.constraint(),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as Driver;
+        match &error {
+            Driver::Io(_)
+            | Driver::Tls(_)
+            | Driver::Protocol(_)
+            | Driver::PoolTimedOut
+            | Driver::PoolClosed
+            | Driver::WorkerCrashed => Self::Unavailable(error),
+            Driver::Database(answer) if answer.code().is_some_and(|code| passes_by_itself(&code)) => {
+                Self::Unavailable(error)
+            }
+            _ => Self::Statement(error),
+        }
+    }
+}
+
+/// SQLSTATEs of a server that is away, full or restarting, or of a transaction that lost a race:
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn passes_by_itself(code: &str) -> bool {
+    let class = code.get(..2).unwrap_or_default();
+    matches!(class, "08" | "53" | "57" | "58" | "40") || code == "55P03"
+}

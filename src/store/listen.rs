@@ -1,0 +1,51 @@
+//! Wake-ups. A notification is a hint: it may be lost or doubled, and the table is the truth.
+
+use sqlx::postgres::PgListener;
+
+use super::database::DatabaseUrl;
+use super::{Executor, Result};
+
+/// Work has come to a queue; the payload is its name.
+pub const WORK: &str = "orchestrator_work";
+
+/// Says on `channel` that there may be something to do.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away; whoever listens polls anyway.
+pub async fn notify(db: impl Executor<'_>, channel: &str, payloads: &[String]) -> Result<()> {
+    sqlx::query!(
+        "select pg_notify($1, payload) from unnest($2::text[]) as payload",
+        channel,
+        payloads
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A connection of its own that listens. It connects again by itself; what was said meanwhile is lost.
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// Begins to listen on `channel`; only what is said from now on arrives.
+    ///
+    /// # Errors
+    ///
+    /// [`super::Error`] when PostgreSQL is away.
+    pub async fn on(url: &DatabaseUrl, channel: &str) -> Result<Self> {
+        let pool = super::database::pool(url, "orchestrator-listen", 1)?;
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.listen(channel).await?;
+        Ok(Self(listener))
+    }
+
+    /// Waits for the next hint. `None`: the connection broke and is back; anything may have happened.
+    ///
+    /// # Errors
+    ///
+    /// [`super::Error`] when the connection is lost and cannot be had back now.
+    pub async fn next(&mut self) -> Result<Option<String>> {
+        Ok(self.0.try_recv().await?.map(|hint| hint.payload().to_owned()))
+    }
+}

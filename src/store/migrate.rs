@@ -1,0 +1,188 @@
+//! Migrations: the files of `migrations/`, applied by refinery over our own driver.
+
+use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
+use refinery_core::{Migration, Runner};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::database::DatabaseUrl;
+use super::{Executor, Result};
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// Held while migrations run, so that any number of starts at once apply each file once.
+/// The number is arbitrary and must only stay the same: "orch" in ASCII.
+const LOCK: i64 = 0x6f72_6368;
+
+/// SQLSTATE of a table that does not exist.
+const UNDEFINED_TABLE: &str = "42P01";
+
+/// Migrations could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database could not be reached, or refused the lock.
+    #[error(transparent)]
+    Store(#[from] super::Error),
+    /// A file failed, or an applied file is not the one this program carries.
+    #[error("{}", chain(.0))]
+    Migration(#[source] refinery::Error),
+}
+
+/// Applies what is missing and answers with the names of the files that were applied.
+///
+/// Safe to run at once from anywhere: the second waits for the first and finds nothing to do.
+///
+/// # Errors
+///
+/// [`Error::Store`] when the database is away, [`Error::Migration`] with the cause when a file fails;
+/// each file is one transaction, so what was applied before it stays and the rest is not begun.
+pub async fn migrate(url: &DatabaseUrl) -> std::result::Result<Vec<String>, Error> {
+    let options = url.options("orchestrator-migrate")?;
+    let connection = PgConnection::connect_with(&options)
+        .await
+        .map_err(super::Error::from)?;
+    let mut session = Session(connection);
+    sqlx::query!("select pg_advisory_lock($1)", LOCK)
+        .execute(&mut session.0)
+        .await
+        .map_err(super::Error::from)?;
+    // The lock ends with the session, whatever happens.
+    let report = runner().run_async(&mut session).await.map_err(Error::Migration)?;
+    session.0.close().await.map_err(super::Error::from)?;
+    Ok(report
+        .applied_migrations()
+        .iter()
+        .map(ToString::to_string)
+        .collect())
+}
+
+/// How the database's schema stands to this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// The schema is this program's.
+    Current,
+    /// Files of this program are missing there.
+    Behind {
+        /// The last file applied; 0 when none is.
+        database: i32,
+        /// The last file of this program.
+        program: i32,
+    },
+    /// The database was migrated by a newer program.
+    Ahead {
+        /// The last file applied.
+        database: i32,
+        /// The last file of this program.
+        program: i32,
+    },
+}
+
+impl std::fmt::Display for Fit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Current => f.write_str("the schema is current"),
+            Self::Behind { database, program } => write!(
+                f,
+                "the database's schema is at version {database}, this program needs {program}: run `orchestrator migrate`"
+            ),
+            Self::Ahead { database, program } => write!(
+                f,
+                "the database's schema is at version {database}, newer than this program's {program}: upgrade the program"
+            ),
+        }
+    }
+}
+
+/// Compares the database's schema with this program's.
+///
+/// # Errors
+///
+/// [`super::Error::Unavailable`] when the database is away.
+pub async fn fit(db: impl Executor<'_>) -> Result<Fit> {
+    // The table is refinery's and does not exist before the first migration, so this is no macro.
+    let answer = sqlx::query_scalar("select max(version) from refinery_schema_history")
+        .fetch_one(db)
+        .await;
+    let database = match answer {
+        Ok(version) => Option::<i32>::unwrap_or_default(version),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let program = runner()
+        .get_migrations()
+        .iter()
+        .map(|file| file.version())
+        .max()
+        .unwrap_or_default();
+    Ok(match database.cmp(&program) {
+        std::cmp::Ordering::Less => Fit::Behind { database, program },
+        std::cmp::Ordering::Equal => Fit::Current,
+        std::cmp::Ordering::Greater => Fit::Ahead { database, program },
+    })
+}
+
+/// A file newer than this program is no fault here: `fit` reports it. A changed or lost one is.
+fn runner() -> Runner {
+    embedded::migrations::runner().set_abort_missing(false)
+}
+
+/// refinery's message hides the cause; people need the whole chain.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A connection lent to refinery.
+struct Session(PgConnection);
+
+impl AsyncTransaction for Session {
+    type Error = sqlx::Error;
+
+    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(
+        &'a mut self,
+        queries: T,
+    ) -> std::result::Result<usize, sqlx::Error> {
+        // Sent as text: `begin` and `commit` here are refinery's transaction, one a file.
+        let mut done = 0;
+        sqlx::raw_sql("begin").execute(&mut self.0).await?;
+        for query in queries {
+            sqlx::raw_sql(AssertSqlSafe(query.to_owned()))
+                .execute(&mut self.0)
+                .await?;
+            done += 1;
+        }
+        sqlx::raw_sql("commit").execute(&mut self.0).await?;
+        Ok(done)
+    }
+}
+
+impl AsyncQuery<Vec<Migration>> for Session {
+    async fn query<'a>(&'a mut self, query: &'a str) -> std::result::Result<Vec<Migration>, sqlx::Error> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(query.to_owned()))
+            .fetch_all(&mut self.0)
+            .await?;
+        rows.iter().map(applied).collect()
+    }
+}
+
+impl AsyncMigrate for Session {}
+
+fn applied(row: &sqlx::postgres::PgRow) -> std::result::Result<Migration, sqlx::Error> {
+    let broken = |error: String| sqlx::Error::Decode(format!("refinery_schema_history: {error}").into());
+    let on: String = row.try_get(2)?;
+    let on = OffsetDateTime::parse(&on, &Rfc3339).map_err(|error| broken(error.to_string()))?;
+    let checksum: String = row.try_get(3)?;
+    let checksum = checksum
+        .parse()
+        .map_err(|error: std::num::ParseIntError| broken(error.to_string()))?;
+    Ok(Migration::applied(row.try_get(0)?, row.try_get(1)?, on, checksum))
+}

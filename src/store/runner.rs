@@ -1,0 +1,108 @@
+//! Runner sessions and their leases.
+
+use std::time::Duration;
+
+use sqlx::postgres::types::PgInterval;
+
+use super::{Executor, Result};
+use crate::domain::id::{JobId, RunnerId};
+
+/// A session that begins.
+#[derive(Clone, Debug)]
+pub struct NewSession<'a> {
+    /// Its id.
+    pub id: RunnerId,
+    /// What the operator calls the process.
+    pub instance: &'a str,
+    /// The host it runs on.
+    pub host: &'a str,
+    /// Its process id there.
+    pub pid: i32,
+    /// How many jobs it runs at once.
+    pub slots: i32,
+    /// The queues it serves.
+    pub queues: &'a [String],
+    /// How long it may be silent.
+    pub lease: Duration,
+}
+
+/// Opens the session.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn open(db: impl Executor<'_>, session: &NewSession<'_>) -> Result<()> {
+    sqlx::query!(
+        "insert into runner (id, instance, host, pid, version, slots, queues, lease_expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7, now() + $8)",
+        session.id.0,
+        session.instance,
+        session.host,
+        session.pid,
+        env!("CARGO_PKG_VERSION"),
+        session.slots,
+        session.queues,
+        interval(session.lease),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// What a renewed lease says.
+#[derive(Clone, Debug)]
+pub struct Renewed {
+    /// Whether an operator asked the session to take no more work.
+    pub drain: bool,
+    /// Jobs of this session somebody asked to stop.
+    pub cancel: Vec<JobId>,
+}
+
+/// Renews the lease, unless it has passed: `None` means everything the session held is another's now.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away; the lease runs on meanwhile.
+pub async fn renew(db: impl Executor<'_>, id: RunnerId, lease: Duration) -> Result<Option<Renewed>> {
+    let row = sqlx::query!(
+        r#"
+        update runner set renewed_at = now(), lease_expires_at = now() + $2
+         where id = $1 and ended_at is null and lease_expires_at > now()
+        returning drain_asked_at is not null as "drain!",
+                  array(select job.id from job
+                         where job.runner_id = $1 and job.state = 'running' and cancel_asked_at is not null) as "cancel!"
+        "#,
+        id.0,
+        interval(lease),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Renewed {
+        drain: row.drain,
+        cancel: row.cancel.into_iter().map(JobId).collect(),
+    }))
+}
+
+/// Ends the session; what it still holds goes back at the next tick.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn close(db: impl Executor<'_>, id: RunnerId) -> Result<()> {
+    sqlx::query!(
+        "update runner set ended_at = now() where id = $1 and ended_at is null",
+        id.0
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds,
+    }
+}

@@ -1,0 +1,172 @@
+//! The settle: attempts end, each at most once, only by the session that holds the job.
+
+use chrono::{DateTime, Utc};
+
+use super::{Executor, Result};
+use crate::domain::attempt::{Ending, Fence, StepRecord};
+use crate::domain::id::{JobId, RunnerId};
+use crate::domain::job::Code;
+
+/// An attempt that ended, and the step it ended in.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The claim that ends.
+    pub fence: Fence,
+    /// How.
+    pub ending: Ending,
+    /// The last step, unless it was recorded before.
+    pub step: Option<StepRecord>,
+}
+
+/// Ends the attempts of `batch` that `runner` still holds, all in one statement, and answers with
+/// their jobs. An attempt that is missing in the answer was lost: another session owns the job now,
+/// or its end is already recorded, and nothing of it was written.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away; either all of the batch was written or nothing, and
+/// settling again is safe.
+pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement]) -> Result<Vec<JobId>> {
+    let columns = Columns::of(batch);
+    let rows = sqlx::query_scalar!(
+        r#"
+        with result as (
+            select *
+              from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[])
+                   as result (job_id, attempt, state, outcome, code, message)
+        ), held as materialized (
+            -- In one order everywhere, so that two batches never wait for each other in a circle.
+            select job.id, job.project_id, job.attempt, job.claimed_at, result.state::job_state as state, result.outcome,
+                   result.code, result.message
+              from job join result on result.job_id = job.id and result.attempt = job.attempt
+             where job.state = 'running' and job.runner_id = $1
+             order by job.id
+               for update of job
+        ), settled as (
+            update job
+               set state = held.state, runner_id = null, claimed_at = null, code = held.code, message = held.message,
+                   finished_at = case when held.state in ('succeeded', 'failed', 'cancelled') then now() end
+              from held
+             where job.id = held.id
+            returning job.id
+        ), ended as (
+            insert into attempt (job_id, number, runner_id, started_at, ended_at, outcome, code)
+            select id, attempt, $1, claimed_at, greatest(now(), claimed_at), outcome, code from held
+        ), stepped as (
+            insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
+                              signal, started_at, finished_at, output_bytes)
+            select step.job_id, step.attempt, step.ordinal, step.position, step.step_id, step.agent, step.status,
+                   step.code, step.message, step.exit_code, step.signal, step.started_at, step.finished_at,
+                   step.output_bytes
+              from unnest($8::uuid[], $9::int[], $10::smallint[], $11::smallint[], $12::text[], $13::text[], $14::text[],
+                          $15::text[], $16::text[], $17::int[], $18::int[], $19::timestamptz[], $20::timestamptz[],
+                          $21::bigint[])
+                   as step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
+                            signal, started_at, finished_at, output_bytes)
+              join held on held.id = step.job_id
+        ), logged as (
+            insert into event (project_id, job_id, attempt, kind, actor)
+            select project_id, id, attempt, 'job.' || state, 'runner:' || $1::text from held
+        )
+        select id from settled
+        "#,
+        runner.0,
+        &columns.jobs,
+        &columns.attempts,
+        &columns.states as &[&str],
+        &columns.outcomes as &[&str],
+        &columns.codes as &[Option<&str>],
+        &columns.messages as &[Option<&str>],
+        &columns.steps.jobs,
+        &columns.steps.attempts,
+        &columns.steps.ordinals,
+        &columns.steps.positions,
+        &columns.steps.step_ids as &[&str],
+        &columns.steps.agents as &[&str],
+        &columns.steps.statuses as &[&str],
+        &columns.steps.codes as &[Option<&str>],
+        &columns.steps.messages as &[Option<&str>],
+        &columns.steps.exit_codes as &[Option<i32>],
+        &columns.steps.signals as &[Option<i32>],
+        &columns.steps.started,
+        &columns.steps.finished,
+        &columns.steps.output_bytes,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(JobId).collect())
+}
+
+/// The batch, column by column, as `unnest` takes it.
+#[derive(Default)]
+struct Columns<'a> {
+    jobs: Vec<uuid::Uuid>,
+    attempts: Vec<i32>,
+    states: Vec<&'a str>,
+    outcomes: Vec<&'a str>,
+    codes: Vec<Option<&'a str>>,
+    messages: Vec<Option<&'a str>>,
+    steps: StepColumns<'a>,
+}
+
+/// The last steps of the batch, column by column.
+#[derive(Default)]
+struct StepColumns<'a> {
+    jobs: Vec<uuid::Uuid>,
+    attempts: Vec<i32>,
+    ordinals: Vec<i16>,
+    positions: Vec<i16>,
+    step_ids: Vec<&'a str>,
+    agents: Vec<&'a str>,
+    statuses: Vec<&'a str>,
+    codes: Vec<Option<&'a str>>,
+    messages: Vec<Option<&'a str>>,
+    exit_codes: Vec<Option<i32>>,
+    signals: Vec<Option<i32>>,
+    started: Vec<DateTime<Utc>>,
+    finished: Vec<DateTime<Utc>>,
+    output_bytes: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a [Settlement]) -> Self {
+        let mut columns = Self::default();
+        for Settlement { fence, ending, step } in batch {
+            columns.jobs.push(fence.job.0);
+            columns.attempts.push(fence.attempt);
+            columns.states.push(ending.state().as_str());
+            columns.outcomes.push(ending.outcome());
+            columns
+                .codes
+                .push(ending.failure().map(|failure| failure.code.as_str()));
+            columns
+                .messages
+                .push(ending.failure().map(|failure| failure.message.as_str()));
+            if let Some(step) = step {
+                columns.steps.push(*fence, step);
+            }
+        }
+        columns
+    }
+}
+
+impl<'a> StepColumns<'a> {
+    fn push(&mut self, fence: Fence, step: &'a StepRecord) {
+        self.jobs.push(fence.job.0);
+        self.attempts.push(fence.attempt);
+        self.ordinals.push(step.ordinal);
+        self.positions.push(step.position);
+        self.step_ids.push(&step.step_id);
+        self.agents.push(&step.agent);
+        self.statuses.push(step.status());
+        self.codes
+            .push(step.failure.as_ref().map(|failure| Code::as_str(failure.code)));
+        self.messages
+            .push(step.failure.as_ref().map(|failure| failure.message.as_str()));
+        self.exit_codes.push(step.exit_code);
+        self.signals.push(step.signal);
+        self.started.push(step.started_at);
+        self.finished.push(step.finished_at.max(step.started_at));
+        self.output_bytes.push(step.output_bytes);
+    }
+}

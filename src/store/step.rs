@@ -1,0 +1,121 @@
+//! Steps: written once, when they end.
+
+use chrono::{DateTime, Utc};
+
+use super::named::Named;
+use super::{Executor, Result};
+use crate::domain::attempt::{Fence, StepRecord};
+use crate::domain::id::{JobId, RunnerId};
+use crate::domain::job::Code;
+
+/// Records a step that ended and moves the job to the step at `next`, if `runner` still holds it.
+/// Answers whether it did; `false` means the lease is lost and nothing was written.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away; recording the same step again is refused by its key.
+pub async fn record(
+    db: impl Executor<'_>,
+    runner: RunnerId,
+    fence: Fence,
+    step: &StepRecord,
+    next: i16,
+) -> Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        with held as (
+            update job set step_position = $4
+             where id = $1 and attempt = $2 and runner_id = $3 and state = 'running'
+            returning id
+        )
+        insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code, signal,
+                          started_at, finished_at, output_bytes)
+        select id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 from held
+        "#,
+        fence.job.0,
+        fence.attempt,
+        runner.0,
+        next,
+        step.ordinal,
+        step.position,
+        step.step_id,
+        step.agent,
+        step.status(),
+        step.failure.as_ref().map(|failure| failure.code.as_str()),
+        step.failure.as_ref().map(|failure| failure.message.as_str()),
+        step.exit_code,
+        step.signal,
+        step.started_at,
+        step.finished_at.max(step.started_at),
+        step.output_bytes,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A step that ended, as people see it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The attempt that ran it.
+    pub attempt: i32,
+    /// Index in the specification.
+    pub position: i16,
+    /// Its id in the specification.
+    pub step_id: String,
+    /// Who did it.
+    pub agent: String,
+    /// `succeeded`, `failed`, `cancelled` or `interrupted`.
+    pub status: String,
+    /// Why it did not succeed.
+    pub code: Option<Code>,
+    /// The same as a sentence.
+    pub message: Option<String>,
+    /// The program's exit code, when it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended the program, when one did.
+    pub signal: Option<i32>,
+    /// When it was started.
+    pub started_at: DateTime<Utc>,
+    /// When it had ended.
+    pub finished_at: DateTime<Utc>,
+    /// Bytes printed.
+    pub output_bytes: i64,
+}
+
+/// The steps of a job that ended, in order.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn of_job(db: impl Executor<'_>, job: JobId) -> Result<Vec<Step>> {
+    let rows = sqlx::query!(
+        r#"
+        select attempt, position, step_id, agent, status, code as "code: Named<Code>", message, exit_code, signal,
+               started_at, finished_at, output_bytes
+          from step
+         where job_id = $1
+         order by attempt, ordinal
+        "#,
+        job.0,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Step {
+            attempt: row.attempt,
+            position: row.position,
+            step_id: row.step_id,
+            agent: row.agent,
+            status: row.status,
+            code: row.code.map(|code| code.0),
+            message: row.message,
+            exit_code: row.exit_code,
+            signal: row.signal,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            output_bytes: row.output_bytes,
+        })
+        .collect())
+}

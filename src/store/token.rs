@@ -1,0 +1,145 @@
+//! Tokens, found by the hash of what a caller presents.
+
+use chrono::{DateTime, Utc};
+
+use super::{Executor, Result};
+use crate::domain::id::{ProjectId, TokenId};
+use crate::domain::token::{Scope, TokenHash};
+
+/// A token that exists, with what it reaches. The caller decides whether it still holds.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Its id.
+    pub id: TokenId,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// The projects it reaches; `None` is every project.
+    pub projects: Option<Vec<ProjectId>>,
+    /// When it was taken back, if it was.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// Whether its time has passed, by the database's clock.
+    pub expired: bool,
+}
+
+/// The token whose secret has this hash.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn by_hash(db: impl Executor<'_>, hash: &TokenHash) -> Result<Option<Token>> {
+    let row = sqlx::query!(
+        r#"
+        select id, name, hash, scopes, every_project, revoked_at,
+               coalesce(expires_at <= now(), false) as "expired!",
+               array(select project_id from token_project where token_id = token.id) as "projects!"
+          from token
+         where hash = $1
+        "#,
+        &hash.0[..],
+    )
+    .fetch_optional(db)
+    .await?;
+    // The index compared bytes as they came; only a whole match in constant time counts.
+    Ok(row.filter(|row| hash.matches(&row.hash)).map(|row| Token {
+        id: TokenId(row.id),
+        name: row.name,
+        scopes: row.scopes.iter().filter_map(|scope| scope.parse().ok()).collect(),
+        projects: (!row.every_project).then(|| row.projects.into_iter().map(ProjectId).collect()),
+        revoked_at: row.revoked_at,
+        expired: row.expired,
+    }))
+}
+
+/// Notes that the token was used, at most once a minute.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn touch(db: impl Executor<'_>, id: TokenId) -> Result<()> {
+    sqlx::query!(
+        "update token set last_used_at = now()
+          where id = $1 and (last_used_at is null or last_used_at < now() - interval '1 minute')",
+        id.0,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A token to be made.
+#[derive(Debug)]
+pub struct NewToken<'a> {
+    /// What people call it.
+    pub name: &'a str,
+    /// The secret's first characters.
+    pub prefix: &'a str,
+    /// The secret's hash.
+    pub hash: TokenHash,
+    /// What it may do.
+    pub scopes: &'a [Scope],
+    /// Whether it reaches every project.
+    pub every_project: bool,
+    /// Where the row comes from.
+    pub origin: &'a str,
+}
+
+/// Makes a token; one with the same secret is brought up to date instead.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn put(db: impl Executor<'_>, token: &NewToken<'_>) -> Result<TokenId> {
+    let scopes: Vec<String> = token.scopes.iter().map(ToString::to_string).collect();
+    let row = sqlx::query!(
+        "insert into token (id, name, prefix, hash, scopes, every_project, origin) values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict on constraint token_hash_is_unique
+             do update set name = excluded.name, scopes = excluded.scopes, every_project = excluded.every_project
+         returning id",
+        TokenId::generate().0,
+        token.name,
+        token.prefix,
+        &token.hash.0[..],
+        &scopes,
+        token.every_project,
+        token.origin,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(TokenId(row.id))
+}
+
+/// Makes `projects` the only projects the token reaches by name.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn set_projects(db: impl Executor<'_>, id: TokenId, projects: &[ProjectId]) -> Result<()> {
+    let projects: Vec<_> = projects.iter().map(|project| project.0).collect();
+    sqlx::query!(
+        "with dropped as (delete from token_project where token_id = $1 and project_id <> all ($2))
+         insert into token_project (token_id, project_id) select $1, unnest($2::uuid[]) on conflict do nothing",
+        id.0,
+        &projects,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes back every token of the environment that is not among `kept`, and answers with their number.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn revoke_environment_except(db: impl Executor<'_>, kept: &[TokenId]) -> Result<u64> {
+    let kept: Vec<_> = kept.iter().map(|id| id.0).collect();
+    let done = sqlx::query!(
+        "update token set revoked_at = now() where origin = 'environment' and revoked_at is null and id <> all ($1)",
+        &kept,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
