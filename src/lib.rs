@@ -1,5 +1,6 @@
 //! A workflow service whose only dependency is PostgreSQL.
 //!
 //! `ARCHITECTURE.md` is the map: the floors, who may name whom, and the ways data takes through them.
+pub mod app;
 pub mod domain;
 pub mod store;

@@ -114,7 +114,7 @@ pub async fn fit(db: impl Executor<'_>) -> Result<Fit> {
     let program = runner()
         .get_migrations()
         .iter()
-        .map(|file| file.version())
+        .map(refinery_core::Migration::version)
         .max()
         .unwrap_or_default();
     Ok(match database.cmp(&program) {

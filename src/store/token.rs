@@ -21,6 +21,8 @@ pub struct Token {
     pub revoked_at: Option<DateTime<Utc>>,
     /// Whether its time has passed, by the database's clock.
     pub expired: bool,
+    /// Whether its last use is not noted within the last minute.
+    pub seldom_used: bool,
 }
 
 /// The token whose secret has this hash.
@@ -33,6 +35,7 @@ pub async fn by_hash(db: impl Executor<'_>, hash: &TokenHash) -> Result<Option<T
         r#"
         select id, name, hash, scopes, every_project, revoked_at,
                coalesce(expires_at <= now(), false) as "expired!",
+               coalesce(last_used_at < now() - interval '1 minute', true) as "seldom_used!",
                array(select project_id from token_project where token_id = token.id) as "projects!"
           from token
          where hash = $1
@@ -49,6 +52,7 @@ pub async fn by_hash(db: impl Executor<'_>, hash: &TokenHash) -> Result<Option<T
         projects: (!row.every_project).then(|| row.projects.into_iter().map(ProjectId).collect()),
         revoked_at: row.revoked_at,
         expired: row.expired,
+        seldom_used: row.seldom_used,
     }))
 }
 
@@ -95,7 +99,9 @@ pub async fn put(db: impl Executor<'_>, token: &NewToken<'_>) -> Result<TokenId>
     let row = sqlx::query!(
         "insert into token (id, name, prefix, hash, scopes, every_project, origin) values ($1, $2, $3, $4, $5, $6, $7)
          on conflict on constraint token_hash_is_unique
-             do update set name = excluded.name, scopes = excluded.scopes, every_project = excluded.every_project
+             do update set name = excluded.name, scopes = excluded.scopes, every_project = excluded.every_project,
+                           -- a secret that the environment names again is valid again
+                           revoked_at = case when excluded.origin = 'environment' then null else token.revoked_at end
          returning id",
         TokenId::generate().0,
         token.name,

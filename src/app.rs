@@ -1,0 +1,14 @@
+//! Use cases, one a function. Only here a transaction begins.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "transactions begin in this floor, and only here"
+)]
+
+pub mod authenticate;
+pub mod environment;
+pub mod hint;
+pub mod lease;
+pub mod maintain;
+pub mod overview;
+pub mod submit;

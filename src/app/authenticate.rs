@@ -1,0 +1,84 @@
+//! Who is calling, and what they may do.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::domain::id::{ProjectId, TokenId};
+use crate::domain::token::{self, Scope, TokenHash};
+use crate::store::{self, Pool};
+
+/// Somebody who may do something.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The token they came with; `None` for the operator at the command line.
+    pub token: Option<TokenId>,
+    /// How the audit log names them, as `token:ci`.
+    pub actor: String,
+    /// What they may do.
+    pub scopes: Vec<Scope>,
+    /// The projects they reach; `None` is every project.
+    pub projects: Option<Vec<ProjectId>>,
+}
+
+impl Caller {
+    /// The operator, who could as well write to the tables.
+    #[must_use]
+    pub fn operator(actor: &str) -> Self {
+        Self {
+            token: None,
+            actor: actor.to_owned(),
+            scopes: vec![Scope::Admin],
+            projects: None,
+        }
+    }
+
+    /// Whether they may do what `scope` covers. `admin` covers everything.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+    }
+
+    /// Whether they reach `project`.
+    #[must_use]
+    pub fn reaches(&self, project: ProjectId) -> bool {
+        self.projects
+            .as_ref()
+            .is_none_or(|projects| projects.contains(&project))
+    }
+}
+
+/// Why a secret opens nothing. Callers are told no more than this.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such token, or it was not copied whole, taken back, or has expired.
+    #[error("the token is unknown, revoked or expired")]
+    Unknown,
+    /// PostgreSQL could not say.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Finds out who presents `secret`.
+///
+/// # Errors
+///
+/// [`Error::Unknown`] for every secret that opens nothing, whatever the reason; [`Error::Store`] when
+/// the database is away.
+pub async fn authenticate(pool: &Pool, secret: &SecretString) -> Result<Caller, Error> {
+    let secret = secret.expose_secret();
+    if !token::is_whole(secret) {
+        return Err(Error::Unknown);
+    }
+    let found = store::token::by_hash(pool, &TokenHash::of(secret)).await?;
+    let token = found
+        .filter(|token| token.revoked_at.is_none() && !token.expired)
+        .ok_or(Error::Unknown)?;
+    if token.seldom_used {
+        store::token::touch(pool, token.id).await?;
+    }
+    Ok(Caller {
+        token: Some(token.id),
+        actor: format!("token:{}", token.name),
+        scopes: token.scopes,
+        projects: token.projects,
+    })
+}

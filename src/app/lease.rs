@@ -1,0 +1,97 @@
+//! What a runner session does with the tables: open, claim, write under its fence, settle, close.
+
+use std::time::Duration;
+
+use crate::domain::attempt::{Fence, StepRecord};
+use crate::domain::id::{JobId, RunnerId};
+use crate::store::claim::Claimed;
+use crate::store::log::NewLine;
+use crate::store::runner::{NewSession, Renewed};
+use crate::store::settle::Settlement;
+use crate::store::{self, Pool, Result};
+
+/// A runner session that is open in the tables.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pool: Pool,
+    /// Its id.
+    pub id: RunnerId,
+    /// How long it may be silent before others take its jobs.
+    pub lease: Duration,
+}
+
+impl Session {
+    /// Opens a session.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn open(pool: Pool, new: &NewSession<'_>) -> Result<Self> {
+        store::runner::open(&pool, new).await?;
+        Ok(Self {
+            pool,
+            id: new.id,
+            lease: new.lease,
+        })
+    }
+
+    /// Claims up to `limit` due jobs of `queue`; see [`store::claim::claim`].
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn claim(&self, queue: &str, limit: u32) -> Result<Vec<Claimed>> {
+        let begun = std::time::Instant::now();
+        let claimed = store::claim::claim(&self.pool, self.id, queue, limit).await?;
+        metrics::histogram!("orchestrator_claim_seconds").record(begun.elapsed());
+        Ok(claimed)
+    }
+
+    /// Renews the lease; `None` means that it has passed for good.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away; the lease runs on.
+    pub async fn renew(&self) -> Result<Option<Renewed>> {
+        store::runner::renew(&self.pool, self.id, self.lease).await
+    }
+
+    /// Records a step and moves the job to the step at `next`; `false` means the lease is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn record_step(&self, fence: Fence, step: &StepRecord, next: i16) -> Result<bool> {
+        store::step::record(&self.pool, self.id, fence, step, next).await
+    }
+
+    /// Keeps output; `false` means the lease is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn append_log(&self, fence: Fence, lines: &[NewLine]) -> Result<bool> {
+        store::log::append(&self.pool, self.id, fence, lines).await
+    }
+
+    /// Ends attempts; what is missing in the answer was lost to another session.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away; settling again is safe.
+    pub async fn settle(&self, batch: &[Settlement]) -> Result<Vec<JobId>> {
+        let begun = std::time::Instant::now();
+        let settled = store::settle::settle(&self.pool, self.id, batch).await?;
+        metrics::histogram!("orchestrator_settle_seconds").record(begun.elapsed());
+        Ok(settled)
+    }
+
+    /// Closes the session; what it still holds goes back at the next tick.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away; the lease then ends it.
+    pub async fn close(&self) -> Result<()> {
+        store::runner::close(&self.pool, self.id).await
+    }
+}

@@ -1,0 +1,47 @@
+//! What time does to jobs, run by every scheduler and safe in parallel.
+
+use super::hint::Hints;
+use crate::domain::clock::Instant;
+use crate::store::expire::Expired;
+use crate::store::{self, Pool, Result};
+
+/// Most rows one statement touches, so that no lock is held for long.
+const BATCH: u32 = 1000;
+
+/// Makes due jobs available and hints at their queues; answers with their number.
+///
+/// # Errors
+///
+/// [`store::Error`] when PostgreSQL is away.
+pub async fn promote(pool: &Pool, hints: &Hints, now: Instant) -> Result<usize> {
+    let mut promoted = 0;
+    loop {
+        let queues = store::expire::promote(pool, now, BATCH).await?;
+        queues.iter().for_each(|queue| hints.work(queue));
+        promoted += queues.len();
+        if queues.len() < BATCH as usize {
+            return Ok(promoted);
+        }
+    }
+}
+
+/// Takes jobs from sessions whose lease has passed and hints at their queues.
+///
+/// # Errors
+///
+/// [`store::Error`] when PostgreSQL is away.
+pub async fn expire(pool: &Pool, hints: &Hints, now: Instant) -> Result<Vec<Expired>> {
+    let mut all = Vec::new();
+    loop {
+        let batch = store::expire::expire(pool, now, BATCH).await?;
+        let full = batch.len() == BATCH as usize;
+        batch
+            .iter()
+            .filter(|expired| !expired.failed)
+            .for_each(|expired| hints.work(&expired.queue));
+        all.extend(batch);
+        if !full {
+            return Ok(all);
+        }
+    }
+}
