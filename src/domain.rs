@@ -4,6 +4,7 @@
 
 pub mod attempt;
 pub mod clock;
+pub mod environment;
 pub mod id;
 pub mod job;
 pub mod name;

@@ -1,6 +1,10 @@
 //! A workflow service whose only dependency is PostgreSQL.
 //!
 //! `ARCHITECTURE.md` is the map: the floors, who may name whom, and the ways data takes through them.
+
 pub mod app;
+pub mod config;
 pub mod domain;
+pub mod shutdown;
 pub mod store;
+pub mod telemetry;

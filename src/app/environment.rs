@@ -2,27 +2,10 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::domain::environment::{Alias, EnvironmentToken};
 use crate::domain::token::{Scope, TokenHash, prefix};
 use crate::store::token::NewToken;
 use crate::store::{self, Pool, Result};
-
-/// An alias and the directory it stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alias {
-    /// The name.
-    pub alias: String,
-    /// The absolute directory.
-    pub directory: String,
-}
-
-/// A token of the environment and the projects it reaches.
-#[derive(Clone, Debug)]
-pub struct EnvironmentToken {
-    /// The secret, any text.
-    pub secret: SecretString,
-    /// Aliases; `None` is every project.
-    pub projects: Option<Vec<String>>,
-}
 
 /// Makes the tables say what the environment says: aliases are made or moved, tokens made, and a
 /// token that is no longer named is revoked. Rows made in other ways are left alone.

@@ -3,52 +3,18 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::{Pool, Result};
 
-/// Where PostgreSQL is: a `postgresql://` URL. Its password is never shown.
-#[derive(Clone, Debug)]
-pub struct DatabaseUrl(SecretString);
+pub use crate::domain::environment::DatabaseUrl;
 
-/// The text is no URL that PostgreSQL clients understand.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "is not a PostgreSQL URL ({0}); write postgresql://USER:PASSWORD@HOST:PORT/DATABASE or postgresql://USER@/DATABASE?host=/SOCKET/DIRECTORY"
-)]
-pub struct InvalidUrl(String);
-
-impl FromStr for DatabaseUrl {
-    type Err = InvalidUrl;
-
-    fn from_str(text: &str) -> std::result::Result<Self, InvalidUrl> {
-        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-            return Err(InvalidUrl("it does not begin with postgresql://".into()));
-        }
-        PgConnectOptions::from_str(text).map_err(|error| InvalidUrl(error.to_string()))?;
-        Ok(Self(SecretString::from(text.to_owned())))
-    }
-}
-
-impl DatabaseUrl {
-    /// The whole URL, password and all: for children that must connect, never for a log.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    /// How to connect as `application`, the name PostgreSQL shows in `pg_stat_activity`.
-    ///
-    /// # Errors
-    ///
-    /// As [`DatabaseUrl::from_str`], which has checked the same text.
-    pub(super) fn options(&self, application: &str) -> Result<PgConnectOptions> {
-        // PgBouncer refuses start-up parameters it does not know, so none beyond the name is sent.
-        Ok(PgConnectOptions::from_str(self.expose())?
-            .application_name(application)
-            .extra_float_digits(None))
-    }
+/// How to connect as `application`, the name PostgreSQL shows in `pg_stat_activity`.
+pub(super) fn options(url: &DatabaseUrl, application: &str) -> Result<PgConnectOptions> {
+    // PgBouncer refuses start-up parameters it does not know, so none beyond the name is sent.
+    Ok(PgConnectOptions::from_str(url.expose())?
+        .application_name(application)
+        .extra_float_digits(None))
 }
 
 /// A pool of at most `max` connections, opened when they are first needed: a service starts while
@@ -58,7 +24,7 @@ impl DatabaseUrl {
 ///
 /// [`super::Error::Statement`] when the URL cannot be used at all.
 pub fn pool(url: &DatabaseUrl, application: &str, max: u32) -> Result<Pool> {
-    let options = PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(max)
         .acquire_timeout(Duration::from_secs(3))
         .max_lifetime(Duration::from_secs(30 * 60))
@@ -76,5 +42,5 @@ pub fn pool(url: &DatabaseUrl, application: &str, max: u32) -> Result<Pool> {
                 .map(|_| ())
             })
         });
-    Ok(options.connect_lazy_with(url.options(application)?))
+    Ok(pool.connect_lazy_with(options(url, application)?))
 }

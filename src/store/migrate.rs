@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::database::DatabaseUrl;
+use super::database::{DatabaseUrl, options};
 use super::{Executor, Result};
 
 mod embedded {
@@ -40,7 +40,7 @@ pub enum Error {
 /// [`Error::Store`] when the database is away, [`Error::Migration`] with the cause when a file fails;
 /// each file is one transaction, so what was applied before it stays and the rest is not begun.
 pub async fn migrate(url: &DatabaseUrl) -> std::result::Result<Vec<String>, Error> {
-    let options = url.options("orchestrator-migrate")?;
+    let options = options(url, "orchestrator-migrate")?;
     let connection = PgConnection::connect_with(&options)
         .await
         .map_err(super::Error::from)?;
@@ -114,7 +114,7 @@ pub async fn fit(db: impl Executor<'_>) -> Result<Fit> {
     let program = runner()
         .get_migrations()
         .iter()
-        .map(refinery_core::Migration::version)
+        .map(Migration::version)
         .max()
         .unwrap_or_default();
     Ok(match database.cmp(&program) {

@@ -1,0 +1,181 @@
+//! Settings: each is one flag and one environment variable, read once, here.
+//!
+//! A value that cannot be understood stops the start with the name, the value and what is allowed;
+//! it never falls back silently.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the room that reads the environment"
+)]
+
+mod value;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+pub use value::List;
+use value::{parse_aliases, parse_seconds, parse_tokens};
+
+use crate::domain::environment::{Alias, DatabaseUrl, EnvironmentToken};
+
+/// Where the tables are.
+#[derive(Args, Clone, Debug)]
+pub struct Database {
+    /// PostgreSQL to work against, as postgresql://USER:PASSWORD@HOST:PORT/DATABASE
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: DatabaseUrl,
+    /// Most connections this process opens
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = 16,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_max_connections: u32,
+}
+
+/// How much is logged, and how. Logs go to standard error.
+#[derive(Args, Clone, Debug)]
+pub struct Logging {
+    /// What is logged: error, warn, info, debug, trace, or a filter as orchestrator=debug,sqlx=warn
+    #[arg(long, env = "LOG_LEVEL", value_name = "FILTER", default_value = "info", global = true,
+          value_parser = value::parse_filter)]
+    pub log_level: String,
+    /// Log one JSON object a line
+    #[arg(long, env = "LOG_JSON", value_name = "BOOL", default_value = "false", num_args = 0..=1,
+          default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new(), global = true)]
+    pub log_json: bool,
+}
+
+/// The webhook and admin API.
+#[derive(Args, Clone, Debug)]
+pub struct Api {
+    /// Address to listen on
+    #[arg(
+        long = "bind",
+        env = "API_BIND",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub bind: SocketAddr,
+    /// Largest request body, in bytes
+    #[arg(long, env = "MAX_WEBHOOK_BODY_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024,
+          value_parser = clap::value_parser!(u64).range(1024..=64 * 1024 * 1024))]
+    pub max_webhook_body_bytes: u64,
+}
+
+/// Projects and tokens that the environment names.
+#[derive(Args, Clone, Debug)]
+pub struct Environment {
+    /// Aliases of source directories, as name=/absolute/path,other=/path
+    #[arg(long, env = "PROJECT_ALIASES", value_name = "LIST", default_value = "", value_parser = parse_aliases)]
+    pub project_aliases: List<Alias>,
+    /// Tokens that may submit and read, as token-a=project1|project2,token-b=*
+    #[arg(long, env = "WEBHOOK_TOKENS", value_name = "LIST", default_value = "", hide_env_values = true,
+          value_parser = parse_tokens)]
+    pub webhook_tokens: List<EnvironmentToken>,
+}
+
+/// A runner process.
+#[derive(Args, Clone, Debug)]
+pub struct Runner {
+    /// Name of this runner, unique on its host; shown with every attempt it makes
+    #[arg(
+        long = "instance",
+        env = "RUNNER_INSTANCE",
+        value_name = "NAME",
+        default_value = "1"
+    )]
+    pub instance: String,
+    /// Jobs run at once
+    #[arg(long = "slots", env = "RUNNER_SLOTS", value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub slots: u16,
+    /// Queues served, in turn
+    #[arg(
+        long = "queues",
+        env = "RUNNER_QUEUES",
+        value_name = "LIST",
+        default_value = "default",
+        value_delimiter = ','
+    )]
+    pub queues: Vec<String>,
+    /// Longest wait between two looks for work when no hint comes, in seconds
+    #[arg(long, env = "RUNNER_POLL_INTERVAL_SEC", value_name = "SEC", default_value = "1", value_parser = parse_seconds)]
+    pub runner_poll_interval_sec: Duration,
+    /// How long a runner may be silent before others take its jobs, in seconds
+    #[arg(long, env = "RUNNER_RECLAIM_AFTER_SEC", value_name = "SEC", default_value = "30", value_parser = parse_seconds)]
+    pub runner_reclaim_after_sec: Duration,
+    /// How long running steps may go on after TERM before they are handed back, in seconds
+    #[arg(long, env = "RUNNER_DRAIN_SEC", value_name = "SEC", default_value = "30", value_parser = parse_seconds)]
+    pub runner_drain_sec: Duration,
+    /// Where jobs get their workspaces
+    #[arg(
+        long,
+        env = "WORKSPACES_ROOT",
+        value_name = "DIR",
+        default_value = "/var/lib/orchestrator/workspaces"
+    )]
+    pub workspaces_root: PathBuf,
+    /// Variables of the runner's environment that steps may see
+    #[arg(
+        long,
+        env = "ENV_ALLOWLIST",
+        value_name = "LIST",
+        default_value = "PATH,LANG,LC_ALL,TZ",
+        value_delimiter = ','
+    )]
+    pub env_allowlist: Vec<String>,
+    /// Most bytes of output kept of one step; head and tail are kept, the cut is said
+    #[arg(long, env = "MAX_SUBPROCESS_OUTPUT_CHARS", value_name = "BYTES", default_value_t = 1024 * 1024,
+          value_parser = clap::value_parser!(u64).range(1024..=1024 * 1024 * 1024))]
+    pub max_subprocess_output_chars: u64,
+}
+
+/// A scheduler process.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Scheduler {
+    /// Time between two looks at what is due, in seconds
+    #[arg(long, env = "SCHEDULER_TICK_SEC", value_name = "SEC", default_value = "1", value_parser = parse_seconds)]
+    pub scheduler_tick_sec: Duration,
+}
+
+/// What the host says of itself and of who runs us.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Where programs are looked for.
+    pub path: Option<OsString>,
+    /// Where PostgreSQL's programs are, if the operator said.
+    pub pg_bin: Option<PathBuf>,
+    /// The user's home.
+    pub home: Option<PathBuf>,
+    /// Where the user keeps programs' data, if not below their home.
+    pub data_home: Option<PathBuf>,
+}
+
+impl Host {
+    /// Reads the environment.
+    #[must_use]
+    pub fn read() -> Self {
+        let path = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        Self {
+            path: std::env::var_os("PATH"),
+            pg_bin: path("PG_BIN"),
+            home: path("HOME"),
+            data_home: path("XDG_DATA_HOME"),
+        }
+    }
+}
+
+impl Runner {
+    /// The variables steps may see, with their values now.
+    #[must_use]
+    pub fn step_environment(&self) -> Vec<(String, String)> {
+        let named = |name: &String| std::env::var(name).ok().map(|value| (name.clone(), value));
+        self.env_allowlist.iter().filter_map(named).collect()
+    }
+}

@@ -1,0 +1,155 @@
+//! How values of settings are written.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::domain::environment::{Alias, EnvironmentToken};
+use crate::domain::name::is_name;
+
+/// Several values of one setting; a type of its own, or the command line would take one at a time.
+#[derive(Clone, Debug)]
+pub struct List<T>(pub Vec<T>);
+
+/// Reads what is logged: a level, or a filter by module.
+///
+/// # Errors
+///
+/// What is allowed.
+pub(super) fn parse_filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(
+            "must be error, warn, info, debug or trace, or a filter as orchestrator=debug,sqlx=warn".into(),
+        ),
+    }
+}
+
+/// Reads a duration in seconds, as `30` or `0.5`; more than 0, at most a day.
+///
+/// # Errors
+///
+/// What is allowed.
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .trim()
+        .parse()
+        .map_err(|_| "must be a number of seconds, as 30 or 0.5".to_owned())?;
+    if seconds > 0.0 && seconds <= 86400.0 {
+        return Ok(Duration::from_secs_f64(seconds));
+    }
+    Err("must be more than 0 and at most 86400 seconds".into())
+}
+
+/// Reads `name=/absolute/path,other=/path`.
+///
+/// # Errors
+///
+/// Which entry is wrong, and what is allowed.
+pub(super) fn parse_aliases(text: &str) -> Result<List<Alias>, String> {
+    let mut seen = BTreeSet::new();
+    let read = |entry: &str| {
+        let (alias, directory) = entry
+            .split_once('=')
+            .ok_or(format!("{entry:?} must be NAME=/ABSOLUTE/PATH"))?;
+        if !is_name(alias) {
+            return Err(format!(
+                "{alias:?} is no alias: 1–128 letters, digits, `.`, `_` or `-`"
+            ));
+        }
+        if !directory.starts_with('/') {
+            return Err(format!("{alias}: {directory:?} is no absolute path"));
+        }
+        if !seen.insert(alias.to_owned()) {
+            return Err(format!("{alias} is there twice"));
+        }
+        Ok(Alias {
+            alias: alias.into(),
+            directory: directory.into(),
+        })
+    };
+    entries(text).map(read).collect::<Result<_, _>>().map(List)
+}
+
+/// Reads `token-a=project1|project2,token-b=*`. Errors name entries by their place: an entry holds a secret.
+///
+/// # Errors
+///
+/// Which entry is wrong, and what is allowed.
+pub(super) fn parse_tokens(text: &str) -> Result<List<EnvironmentToken>, String> {
+    let read = |(place, entry): (usize, &str)| {
+        let wrong = |what: &str| format!("entry {} {what}", place + 1);
+        let (secret, projects) = entry
+            .rsplit_once('=')
+            .ok_or(wrong("must be TOKEN=PROJECT|PROJECT or TOKEN=*"))?;
+        if secret.is_empty() {
+            return Err(wrong("has an empty token"));
+        }
+        let projects: Vec<String> = projects.split('|').map(str::to_owned).collect();
+        if projects == ["*"] {
+            return Ok(EnvironmentToken {
+                secret: SecretString::from(secret.to_owned()),
+                projects: None,
+            });
+        }
+        if let Some(odd) = projects.iter().find(|alias| !is_name(alias)) {
+            return Err(wrong(&format!("names {odd:?}, which is no alias")));
+        }
+        Ok(EnvironmentToken {
+            secret: SecretString::from(secret.to_owned()),
+            projects: Some(projects),
+        })
+    };
+    entries(text)
+        .enumerate()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map(List)
+}
+
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_positive_and_at_most_a_day() {
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "-1", "86401", "1m", "", "NaN", "inf"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_names_of_absolute_paths_and_each_is_there_once() {
+        let aliases = parse_aliases("a=/srv/a, b.c=/srv/b=c,").unwrap().0;
+        assert_eq!(
+            aliases[1],
+            Alias {
+                alias: "b.c".into(),
+                directory: "/srv/b=c".into()
+            }
+        );
+        for bad in ["a", "a=srv", "../a=/srv", "a=/x,a=/y"] {
+            assert!(parse_aliases(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_token_entry_is_named_by_its_place_and_never_shown() {
+        let tokens = parse_tokens("token-a=p1|p2,to=ken=*").unwrap().0;
+        assert_eq!(
+            tokens[0].projects.as_deref(),
+            Some(&["p1".to_owned(), "p2".to_owned()][..])
+        );
+        assert!(tokens[1].projects.is_none());
+        for bad in ["ok=*,s3cret", "ok=*,s3cret=a b", "ok=*,=*"] {
+            let error = parse_tokens(bad).unwrap_err();
+            assert!(error.contains("entry 2") && !error.contains("s3cret"), "{error}");
+        }
+    }
+}
