@@ -5,6 +5,7 @@
 pub mod app;
 pub mod config;
 pub mod domain;
+pub mod runner;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

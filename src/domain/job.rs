@@ -95,6 +95,8 @@ pub enum Code {
     Interrupted,
     /// The host's policy does not allow it, or a sandbox could not be set up.
     Policy,
+    /// The stored specification cannot be read by this version.
+    Specification,
     /// The workspace could not be made.
     Workspace,
     /// The program could not be started.

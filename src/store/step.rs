@@ -13,7 +13,7 @@ use crate::domain::job::Code;
 ///
 /// # Errors
 ///
-/// [`super::Error`] when PostgreSQL is away; recording the same step again is refused by its key.
+/// [`super::Error`] when PostgreSQL is away; recording the same step again is safe and changes nothing.
 pub async fn record(
     db: impl Executor<'_>,
     runner: RunnerId,
@@ -21,16 +21,20 @@ pub async fn record(
     step: &StepRecord,
     next: i16,
 ) -> Result<bool> {
-    let done = sqlx::query!(
+    let held = sqlx::query_scalar!(
         r#"
         with held as (
             update job set step_position = $4
              where id = $1 and attempt = $2 and runner_id = $3 and state = 'running'
             returning id
+        ), recorded as (
+            insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
+                              signal, started_at, finished_at, output_bytes)
+            select id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 from held
+            -- written before, when the answer to that was lost
+            on conflict do nothing
         )
-        insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code, signal,
-                          started_at, finished_at, output_bytes)
-        select id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 from held
+        select exists (select from held) as "held!"
         "#,
         fence.job.0,
         fence.attempt,
@@ -49,9 +53,9 @@ pub async fn record(
         step.finished_at.max(step.started_at),
         step.output_bytes,
     )
-    .execute(db)
+    .fetch_one(db)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(held)
 }
 
 /// A step that ended, as people see it.

@@ -1,0 +1,88 @@
+//! Runners: claim jobs, really run them, settle what came of it.
+//!
+//! A runner is a chain of sessions. A session holds a lease it renews; when it cannot, it ends its
+//! children before the lease does, and a new session begins. Data takes one way: `session` claims,
+//! `attempt` runs the steps of one job, `step` runs one process, `settler` ends attempts in batches.
+
+pub mod process;
+
+mod attempt;
+mod heartbeat;
+mod held;
+mod logs;
+mod retry;
+mod session;
+mod settler;
+mod step;
+mod workspace;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::app::lease::Session;
+use crate::domain::environment::DatabaseUrl;
+use crate::domain::id::RunnerId;
+use crate::shutdown::Stop;
+use crate::store::Pool;
+use crate::store::runner::NewSession;
+
+/// How a runner works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the operator calls it.
+    pub instance: String,
+    /// Jobs run at once.
+    pub slots: u16,
+    /// Queues served, in turn.
+    pub queues: Vec<String>,
+    /// Longest wait between two looks for work.
+    pub poll: Duration,
+    /// How long it may be silent before others take its jobs.
+    pub lease: Duration,
+    /// How long running steps may go on after a soft stop.
+    pub drain: Duration,
+    /// Where jobs get their workspaces.
+    pub workspaces_root: PathBuf,
+    /// Variables every step sees.
+    pub environment: Vec<(String, String)>,
+    /// Most bytes of output kept of one step.
+    pub output_limit: u64,
+    /// Whom steps run as; `None` is whoever runs this process.
+    pub credentials: Option<process::Credentials>,
+}
+
+/// Runs jobs until `stop` or until an operator drains it, through broken connections and lost leases.
+pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
+    let mut pause = retry::Backoff::default();
+    while !stop.soft.is_cancelled() {
+        match open(&settings, &pool).await {
+            Ok(session) => {
+                pause = retry::Backoff::default();
+                if session::run(&settings, session, &url, &stop).await == session::End::Stopped {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "no session could be opened; trying again");
+                pause.wait(&stop.soft).await;
+            }
+        }
+    }
+}
+
+async fn open(settings: &Settings, pool: &Pool) -> crate::store::Result<Session> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let new = NewSession {
+        id: RunnerId::generate(),
+        instance: &settings.instance,
+        host: &host,
+        pid: std::process::id().cast_signed(),
+        slots: i32::from(settings.slots),
+        queues: &settings.queues,
+        lease: settings.lease,
+    };
+    let session = Session::open(pool.clone(), &new).await?;
+    tracing::info!(runner.id = %session.id, runner.instance = %settings.instance, slots = settings.slots,
+                   queues = ?settings.queues, "runner session open");
+    Ok(session)
+}

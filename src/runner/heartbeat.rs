@@ -1,0 +1,67 @@
+//! The lease is renewed three times in its length. When it cannot be, children end before it does.
+
+use std::time::Instant;
+
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
+
+use super::held::{Held, Reason};
+use super::session::End;
+use crate::app::lease::Session;
+
+/// Renews the session's lease until it is `closed`, and passes on what an operator asks: `quiet` when
+/// the runner is to take no more work, brakes when jobs are to stop. When the lease is lost, or about
+/// to be, everything is stopped first.
+pub(super) async fn beat(
+    session: Session,
+    held: Held,
+    quiet: CancellationToken,
+    closed: CancellationToken,
+) -> End {
+    let every = session.lease / 3;
+    // What the last successful renewal promised, by a clock that also runs while we are frozen or
+    // the answer is on its way: counted from before the statement was sent.
+    let mut renewed = Instant::now();
+    while closed
+        .run_until_cancelled(tokio::time::sleep(every))
+        .await
+        .is_some()
+    {
+        // Children need time to end: they are told a sixth of the lease before it passes.
+        let deadline = renewed + session.lease - session.lease / 6;
+        let Some((sent, Some(answer))) = renew_by(&session, deadline).await else {
+            tracing::warn!(runner.id = %session.id, "the lease is lost: everything this session holds is stopped");
+            held.stop_all(Reason::LeaseLost);
+            quiet.cancel();
+            return End::LeaseLost;
+        };
+        renewed = sent;
+        held.stop(&answer.cancel, Reason::Cancelled);
+        if answer.drain && !quiet.is_cancelled() {
+            tracing::info!(runner.id = %session.id, "an operator asked this runner to drain");
+            quiet.cancel();
+        }
+    }
+    End::Stopped
+}
+
+type Answer = (Instant, Option<crate::store::runner::Renewed>);
+
+/// Tries until `deadline`; `None` when the database gave no answer by then.
+async fn renew_by(session: &Session, deadline: Instant) -> Option<Answer> {
+    let mut pause = super::retry::Backoff::default();
+    let never = CancellationToken::new();
+    let attempts = async {
+        loop {
+            let sent = Instant::now();
+            match session.renew().await {
+                Ok(answer) => return (sent, answer),
+                Err(error) => {
+                    tracing::warn!(runner.id = %session.id, error = %error, "the lease could not be renewed; trying again");
+                    pause.wait(&never).await;
+                }
+            }
+        }
+    };
+    timeout_at(deadline.into(), attempts).await.ok()
+}

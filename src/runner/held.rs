@@ -1,0 +1,91 @@
+//! The attempts a session holds just now, and how each is told to stop.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::id::JobId;
+
+/// Why an attempt is to stop before its steps are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Somebody asked for it.
+    Cancelled,
+    /// The runner stops; another goes on with the job.
+    Draining,
+    /// The lease has passed or is about to: whatever comes of the attempt is another's to say.
+    LeaseLost,
+}
+
+/// The way to stop one attempt. The first reason stays.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Brake {
+    token: CancellationToken,
+    reason: Arc<OnceLock<Reason>>,
+}
+
+impl Brake {
+    pub(super) fn pull(&self, reason: Reason) {
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+
+    /// What children listen to.
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    /// Why it was pulled, if it was.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        self.reason.get().copied()
+    }
+}
+
+/// Every attempt of the session that runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    running: HashMap<JobId, Brake>,
+    /// Why everything was stopped: an attempt that was claimed meanwhile must stop as well.
+    all_stopped: Option<Reason>,
+}
+
+impl Held {
+    /// Notes an attempt that begins.
+    pub(super) fn begin(&self, job: JobId) -> Brake {
+        let brake = Brake::default();
+        let mut state = self.lock();
+        if let Some(reason) = state.all_stopped {
+            brake.pull(reason);
+        }
+        state.running.insert(job, brake.clone());
+        brake
+    }
+
+    /// Forgets an attempt that ended.
+    pub(super) fn end(&self, job: JobId) {
+        self.lock().running.remove(&job);
+    }
+
+    /// Stops these jobs.
+    pub(super) fn stop(&self, jobs: &[JobId], reason: Reason) {
+        let state = self.lock();
+        jobs.iter()
+            .filter_map(|job| state.running.get(job))
+            .for_each(|brake| brake.pull(reason));
+    }
+
+    /// Stops everything, also what begins from now on.
+    pub(super) fn stop_all(&self, reason: Reason) {
+        let mut state = self.lock();
+        state.all_stopped = Some(reason);
+        state.running.values().for_each(|brake| brake.pull(reason));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

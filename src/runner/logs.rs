@@ -1,0 +1,218 @@
+//! What a step prints becomes rows while it runs: readable, in order, bounded.
+
+mod text;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::process::{Chunk, Stream};
+use super::retry;
+use crate::app::lease::Session;
+use crate::domain::attempt::Fence;
+use crate::domain::clock;
+use crate::store::log::NewLine;
+
+/// Longest time a piece waits for company.
+const GATHER: Duration = Duration::from_millis(100);
+/// Bytes at which a flush does not wait any longer, and most bytes in one row.
+const ROW: usize = 64 * 1024;
+
+/// Writes the log of one attempt. Its numbers go on from step to step.
+pub(super) struct Log<'a> {
+    session: &'a Session,
+    fence: Fence,
+    seq: i32,
+    limit: u64,
+    /// Told when the attempt has to stop: nothing waits for the database then.
+    stop: &'a CancellationToken,
+}
+
+impl<'a> Log<'a> {
+    pub(super) fn new(session: &'a Session, fence: Fence, limit: u64, stop: &'a CancellationToken) -> Self {
+        Self {
+            session,
+            fence,
+            seq: 0,
+            limit,
+            stop,
+        }
+    }
+
+    /// Writes a line of the runner's own.
+    pub(super) async fn say(&mut self, position: i16, text: &str) {
+        let line = self.line(position, "system", clock::now(), format!("{text}\n"));
+        self.write(&[line]).await;
+    }
+
+    /// Writes what arrives until the senders are gone. Of more than the limit, head and tail are
+    /// kept and the cut is said.
+    pub(super) async fn keep(&mut self, position: i16, mut chunks: mpsc::Receiver<Chunk>) {
+        let mut decoder = text::Decoder::default();
+        let mut head = self.limit / 2;
+        let mut tail = Tail::new(self.limit - head);
+        while let Some(first) = chunks.recv().await {
+            let mut rows = Vec::new();
+            let flush_at = tokio::time::Instant::now() + GATHER;
+            let mut gathered = 0;
+            let mut next = Some(first);
+            while let Some(chunk) = next {
+                gathered += chunk.bytes.len();
+                let body = decoder.decode(chunk.stream, &chunk.bytes);
+                let (kept, rest) = text::split_at_most(body, usize::try_from(head).unwrap_or(usize::MAX));
+                head -= kept.len() as u64;
+                self.join(&mut rows, position, &chunk, kept);
+                tail.push(&chunk, rest);
+                next = match gathered < ROW {
+                    true => tokio::time::timeout_at(flush_at, chunks.recv())
+                        .await
+                        .ok()
+                        .flatten(),
+                    false => None,
+                };
+            }
+            self.write(&rows).await;
+        }
+        for (stream, rest) in decoder.finish() {
+            let chunk = Chunk {
+                stream,
+                at: clock::now(),
+                bytes: bytes::Bytes::new(),
+            };
+            tail.push(&chunk, rest);
+        }
+        self.end(position, tail).await;
+    }
+
+    async fn end(&mut self, position: i16, tail: Tail) {
+        let mut rows = Vec::new();
+        if tail.dropped > 0 {
+            let cut = format!(
+                "… {} bytes left out: the step printed more than is kept …\n",
+                tail.dropped
+            );
+            rows.push(self.line(position, "system", clock::now(), cut));
+        }
+        for (chunk, body) in tail.pieces {
+            self.join(&mut rows, position, &chunk, body);
+        }
+        for batch in rows.chunks(16) {
+            self.write(batch).await;
+        }
+    }
+
+    /// Adds text to the last row if it is of the same stream and has room, or as a new one.
+    fn join(&mut self, rows: &mut Vec<NewLine>, position: i16, chunk: &Chunk, body: String) {
+        if body.is_empty() {
+            return;
+        }
+        let stream = name(chunk.stream);
+        match rows.last_mut() {
+            Some(last) if last.stream == stream && last.body.len() + body.len() <= ROW => {
+                last.body.push_str(&body)
+            }
+            _ => {
+                let line = self.line(position, stream, chunk.at, body);
+                rows.push(line);
+            }
+        }
+    }
+
+    fn line(
+        &mut self,
+        position: i16,
+        stream: &'static str,
+        at: chrono::DateTime<chrono::Utc>,
+        body: String,
+    ) -> NewLine {
+        let seq = self.seq;
+        self.seq += 1;
+        NewLine {
+            seq,
+            position,
+            stream,
+            at,
+            body,
+        }
+    }
+
+    /// Writes rows; while the database is away, until the attempt has to stop.
+    async fn write(&self, rows: &[NewLine]) {
+        if rows.is_empty() {
+            return;
+        }
+        let mut pause = retry::Backoff::default();
+        loop {
+            match self.session.append_log(self.fence, rows).await {
+                // A lost lease is noticed, and said, where the attempt ends.
+                Ok(_held) => return,
+                Err(error) if error.is_unavailable() && !self.stop.is_cancelled() => {
+                    pause.wait(self.stop).await
+                }
+                Err(error) => {
+                    tracing::warn!(job.id = %self.fence.job, error = %error, "output could not be kept");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn name(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
+    }
+}
+
+/// The last bytes of what no longer fits, and how many were dropped before them.
+struct Tail {
+    room: u64,
+    held: u64,
+    dropped: u64,
+    pieces: VecDeque<(Chunk, String)>,
+}
+
+impl Tail {
+    fn new(room: u64) -> Self {
+        Self {
+            room,
+            held: 0,
+            dropped: 0,
+            pieces: VecDeque::new(),
+        }
+    }
+
+    fn push(&mut self, chunk: &Chunk, body: String) {
+        if body.is_empty() {
+            return;
+        }
+        self.held += body.len() as u64;
+        let at = Chunk {
+            stream: chunk.stream,
+            at: chunk.at,
+            bytes: bytes::Bytes::new(),
+        };
+        self.pieces.push_back((at, body));
+        while self.held > self.room {
+            let Some((chunk, oldest)) = self.pieces.pop_front() else {
+                return;
+            };
+            let over = usize::try_from(self.held - self.room).unwrap_or(usize::MAX);
+            let (cut, kept) = text::split_at_most(oldest, over);
+            // A character that straddles the cut goes with it, so that the loop always ends.
+            let (cut, kept) = if cut.is_empty() {
+                (kept, String::new())
+            } else {
+                (cut, kept)
+            };
+            self.held -= cut.len() as u64;
+            self.dropped += cut.len() as u64;
+            if !kept.is_empty() {
+                self.pieces.push_front((chunk, kept));
+            }
+        }
+    }
+}

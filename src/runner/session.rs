@@ -1,0 +1,213 @@
+//! One session: subscribe, look for work, run it, until told to stop or the lease is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::held::{Held, Reason};
+use super::settler::{self, Finished};
+use super::{Settings, attempt, heartbeat, retry};
+use crate::app::lease::Session;
+use crate::domain::environment::DatabaseUrl;
+use crate::shutdown::Stop;
+use crate::store::claim::Claimed;
+use crate::store::listen::{self, Listener};
+
+/// Most jobs one claim takes.
+const CLAIM: usize = 200;
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The runner was told to stop, by a signal or by an operator.
+    Stopped,
+    /// The lease passed; a new session may go on.
+    LeaseLost,
+}
+
+/// Runs the session to its end. When it returns, nothing of it runs any more and what could be
+/// settled is.
+pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl, stop: &Stop) -> End {
+    let (finished, arriving) = mpsc::channel(settings.slots.into());
+    let work = Arc::new(Work {
+        settings: settings.clone(),
+        slots: Arc::new(Semaphore::new(settings.slots.into())),
+        running: TaskTracker::new(),
+        session: session.clone(),
+        held: Held::default(),
+        finished,
+        wake: Notify::new(),
+        quiet: stop.soft.child_token(),
+    });
+    let closed = CancellationToken::new();
+    let beating = tokio::spawn(heartbeat::beat(
+        session.clone(),
+        work.held.clone(),
+        work.quiet.clone(),
+        closed.clone(),
+    ));
+    let settling = tokio::spawn(settler::settle(
+        session.clone(),
+        work.held.clone(),
+        arriving,
+        stop.hard.clone(),
+    ));
+    let hints = tokio::spawn(listen(url.clone(), Arc::clone(&work)));
+
+    work.quiet.run_until_cancelled(work.look_for_work()).await;
+    hints.abort();
+    work.drain(&stop.hard).await;
+    drop(work);
+    // The settler ends when the last sender is gone: the listener's share and ours.
+    let _ = hints.await;
+    let _ = settling.await;
+    closed.cancel();
+    let end = beating.await.unwrap_or(End::LeaseLost);
+    match session.close().await {
+        Ok(()) => tracing::info!(runner.id = %session.id, end = ?end, "runner session closed"),
+        Err(error) => {
+            tracing::warn!(runner.id = %session.id, error = %error, "the session could not be closed; its lease ends it");
+        }
+    }
+    end
+}
+
+/// What the loop, the attempts and the listener of a session share.
+struct Work {
+    settings: Settings,
+    slots: Arc<Semaphore>,
+    running: TaskTracker,
+    session: Session,
+    held: Held,
+    finished: mpsc::Sender<Finished>,
+    wake: Notify,
+    /// Told when nothing new is to be begun, not even the next step of a job.
+    quiet: CancellationToken,
+}
+
+impl Work {
+    async fn look_for_work(self: &Arc<Self>) {
+        let mut first = 0;
+        let mut pause = retry::Backoff::default();
+        loop {
+            let slot = self.free_slot().await;
+            match self.claim_round(first, slot).await {
+                Ok(found) => {
+                    pause = retry::Backoff::default();
+                    // The next round begins with the next queue, so that none starves another.
+                    first = (first + 1) % self.settings.queues.len();
+                    if !found {
+                        self.rest().await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "no work could be claimed; trying again");
+                    pause.wait(&CancellationToken::new()).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until at least one slot is free.
+    async fn free_slot(&self) -> OwnedSemaphorePermit {
+        match Arc::clone(&self.slots).acquire_owned().await {
+            Ok(slot) => slot,
+            // Nobody closes it; were it closed, there would be no slot to wait for.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Claims for each queue in turn what the free slots hold; answers whether anything was found.
+    async fn claim_round(
+        self: &Arc<Self>,
+        first: usize,
+        slot: OwnedSemaphorePermit,
+    ) -> crate::store::Result<bool> {
+        let queues = &self.settings.queues;
+        let mut free = vec![slot];
+        while free.len() < CLAIM {
+            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+                break;
+            };
+            free.push(slot);
+        }
+        let mut found = false;
+        for queue in queues.iter().cycle().skip(first).take(queues.len()) {
+            if free.is_empty() {
+                break;
+            }
+            let claimed = self
+                .session
+                .claim(queue, free.len().try_into().unwrap_or(u32::MAX))
+                .await?;
+            found |= !claimed.is_empty();
+            let rest = free.split_off(claimed.len().min(free.len()));
+            claimed
+                .into_iter()
+                .zip(std::mem::replace(&mut free, rest))
+                .for_each(|(job, slot)| self.begin(job, slot));
+        }
+        Ok(found)
+    }
+
+    fn begin(self: &Arc<Self>, job: Claimed, slot: OwnedSemaphorePermit) {
+        let brake = self.held.begin(job.fence.job);
+        let work = Arc::clone(self);
+        self.running.spawn(async move {
+            let job_id = job.fence.job;
+            match attempt::run(&work.settings, &work.session, job, &brake, &work.quiet).await {
+                // The settler outlives every attempt; it hears the rest when this session is over.
+                Some(settlement) => drop(work.finished.send(Finished { settlement, slot }).await),
+                None => work.held.end(job_id),
+            }
+        });
+    }
+
+    /// Waits for a hint, or for a poll interval drawn around the set one.
+    async fn rest(&self) {
+        let poll = self.settings.poll.mul_f64(rand::random_range(0.75..=1.25));
+        let _ = tokio::time::timeout(poll, self.wake.notified()).await;
+    }
+
+    /// Lets what runs finish its step, at most as long as a drain may take.
+    async fn drain(&self, hard: &CancellationToken) {
+        self.running.close();
+        tokio::select! {
+            () = self.running.wait() => return,
+            () = tokio::time::sleep(self.settings.drain) => {
+                tracing::warn!("steps still run at the end of the drain: handing their jobs back");
+            }
+            () = hard.cancelled() => {}
+        }
+        self.held.stop_all(Reason::Draining);
+        self.running.wait().await;
+    }
+}
+
+/// Wakes the loop on hints for its queues, and whenever hints may have been missed.
+async fn listen(url: DatabaseUrl, work: Arc<Work>) {
+    let mut pause = retry::Backoff::default();
+    loop {
+        if let Err(error) = hear(&url, &work, &mut pause).await {
+            tracing::debug!(error = %error, "not listening; polling until the connection is back");
+            pause.wait(&CancellationToken::new()).await;
+        }
+    }
+}
+
+async fn hear(url: &DatabaseUrl, work: &Work, pause: &mut retry::Backoff) -> crate::store::Result<()> {
+    let mut listener = Listener::on(url, listen::WORK).await?;
+    *pause = retry::Backoff::default();
+    // What came before the subscription was not heard.
+    work.wake.notify_one();
+    loop {
+        let hint = tokio::time::timeout(Duration::from_secs(3600), listener.next()).await;
+        let Ok(hint) = hint else { continue };
+        if hint?.is_none_or(|queue| work.settings.queues.contains(&queue)) {
+            work.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Attempts end in batches: whatever finished while the last statement ran goes into the next.
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::held::Held;
+use crate::app::lease::Session;
+use crate::domain::attempt::Fence;
+use crate::store::settle::Settlement;
+
+/// Most attempts one statement ends.
+const BATCH: usize = 500;
+
+/// An attempt that ended, with the slot it held; the slot is free when its end is in the table.
+pub(super) struct Finished {
+    pub(super) settlement: Settlement,
+    pub(super) slot: OwnedSemaphorePermit,
+}
+
+/// Settles what arrives until every sender is gone. While the database is away it tries again and
+/// again until `hard`; what is not settled then goes back when the lease passes.
+pub(super) async fn settle(
+    session: Session,
+    held: Held,
+    mut finished: mpsc::Receiver<Finished>,
+    hard: CancellationToken,
+) {
+    let mut arrived = Vec::with_capacity(BATCH);
+    while finished.recv_many(&mut arrived, BATCH).await > 0 {
+        let (batch, slots): (Vec<_>, Vec<_>) =
+            arrived.drain(..).map(|one| (one.settlement, one.slot)).unzip();
+        // A job is no longer ours to stop once its end is on the way; in this order, or a job
+        // claimed again at once would be forgotten.
+        batch.iter().for_each(|settlement| held.end(settlement.fence.job));
+        settle_batch(&session, &batch, &hard).await;
+        drop(slots);
+    }
+}
+
+async fn settle_batch(session: &Session, batch: &[Settlement], hard: &CancellationToken) {
+    let mut pause = super::retry::Backoff::default();
+    loop {
+        match session.settle(batch).await {
+            Ok(settled) => return report(batch, &settled),
+            Err(error) if error.is_unavailable() && !hard.is_cancelled() => {
+                tracing::warn!(error = %error, attempts = batch.len(), "results wait for the database");
+                pause.wait(hard).await;
+            }
+            // One row the database refuses must not take the others with it.
+            Err(error) if batch.len() > 1 && !error.is_unavailable() => {
+                tracing::error!(error = %error, "a batch was refused; settling one by one");
+                for one in batch.chunks(1) {
+                    Box::pin(settle_batch(session, one, hard)).await;
+                }
+                return;
+            }
+            Err(error) => {
+                let jobs: Vec<_> = batch.iter().map(|one| one.fence.job.to_string()).collect();
+                tracing::error!(error = %error, jobs = ?jobs, "not settled; the jobs go back when the lease passes");
+                return;
+            }
+        }
+    }
+}
+
+fn report(batch: &[Settlement], settled: &[crate::domain::id::JobId]) {
+    let settled: std::collections::HashSet<_> = settled.iter().collect();
+    for Settlement {
+        fence: Fence { job, attempt },
+        ending,
+        ..
+    } in batch
+    {
+        if settled.contains(job) {
+            metrics::counter!("orchestrator_jobs_total", "status" => ending.state().as_str()).increment(1);
+        } else {
+            tracing::warn!(job.id = %job, attempt, "the lease was lost: this attempt's result is discarded");
+        }
+    }
+}

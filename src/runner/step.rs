@@ -1,0 +1,177 @@
+//! One step: a process in the workspace, its output in the log, its end as a record.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Settings;
+use super::held::{Brake, Reason};
+use super::logs::Log;
+use super::process::{self, Command, End, Outcome};
+use crate::domain::attempt::{Failure, StepRecord};
+use crate::domain::clock;
+use crate::domain::id::JobId;
+use crate::domain::job::Code;
+use crate::domain::spec::StepSpec;
+
+/// How long children have between `TERM` and `KILL`.
+const GRACE: Duration = Duration::from_secs(5);
+/// Chunks of output on their way to the table; when they are not taken, the child waits.
+const ON_THE_WAY: usize = 64;
+
+/// Which step of which job, and where.
+pub(super) struct Place<'a> {
+    pub(super) job: JobId,
+    pub(super) position: i16,
+    pub(super) ordinal: i16,
+    pub(super) workspace: &'a Path,
+}
+
+/// Runs the step to its end, or until the brake is pulled.
+pub(super) async fn run(
+    settings: &Settings,
+    step: &StepSpec,
+    place: &Place<'_>,
+    log: &mut Log<'_>,
+    brake: &Brake,
+) -> StepRecord {
+    let record = match step.agent.as_str() {
+        "command" => command(settings, step, place, log, brake).await,
+        _ => simulate(step, place, log).await,
+    };
+    if let Some(failure) = &record.failure {
+        log.say(
+            place.position,
+            &format!("step {}: {}", step.step_id, failure.message),
+        )
+        .await;
+    }
+    let took = (record.finished_at - record.started_at)
+        .to_std()
+        .unwrap_or_default();
+    metrics::histogram!("orchestrator_step_seconds").record(took);
+    metrics::counter!("orchestrator_steps_total", "status" => record.status()).increment(1);
+    record
+}
+
+async fn command(
+    settings: &Settings,
+    step: &StepSpec,
+    place: &Place<'_>,
+    log: &mut Log<'_>,
+    brake: &Brake,
+) -> StepRecord {
+    let (output, chunks) = mpsc::channel(ON_THE_WAY);
+    let started_at = clock::now();
+    let running = process::run(command_of(settings, step, place), output, brake.token().clone());
+    let (ended, ()) = tokio::join!(running, log.keep(place.position, chunks));
+    let mut record = blank(step, place, started_at);
+    match ended {
+        Err(error) => record.failure = Some(Failure::new(Code::Spawn, error.to_string())),
+        Ok(outcome) => {
+            record.started_at = outcome.started_at;
+            record.finished_at = outcome.finished_at;
+            record.output_bytes = outcome.output_bytes.try_into().unwrap_or(i64::MAX);
+            (record.exit_code, record.signal) = codes(&outcome);
+            record.failure = failure(step, &outcome, brake.reason());
+        }
+    }
+    record
+}
+
+fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>) -> Command {
+    let mut env = settings.environment.clone();
+    let workspace = place.workspace.to_string_lossy().into_owned();
+    env.push(("HOME".into(), workspace.clone()));
+    env.push(("ORCHESTRATOR_JOB_ID".into(), place.job.to_string()));
+    env.push(("ORCHESTRATOR_STEP_ID".into(), step.step_id.clone()));
+    env.push(("ORCHESTRATOR_WORKSPACE".into(), workspace));
+    // The step's own come last, so that they win.
+    env.extend(step.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let idle = Duration::from_secs(step.idle_timeout_sec.into());
+    Command {
+        argv: step.argv.clone(),
+        directory: place.workspace.to_owned(),
+        env,
+        stdin: None,
+        timeout: Duration::from_secs(step.timeout_sec.into()),
+        idle_timeout: (!idle.is_zero()).then_some(idle),
+        grace: GRACE,
+        limits: process::Limits::default(),
+        credentials: settings.credentials,
+    }
+}
+
+fn codes(outcome: &Outcome) -> (Option<i32>, Option<i32>) {
+    match outcome.end {
+        End::Exited(code) => (Some(code), None),
+        End::Signalled(signal) => (None, Some(signal)),
+        _ => (None, None),
+    }
+}
+
+/// Why the step did not do what it should, as a sentence that says what to do.
+fn failure(step: &StepSpec, outcome: &Outcome, stopped: Option<Reason>) -> Option<Failure> {
+    let program = step.argv.first().map_or("", String::as_str);
+    let (code, sentence) = match outcome.end {
+        End::Exited(0) => return None,
+        End::Exited(code) => (
+            Code::ExitNonzero,
+            format!("`{program}` exited with code {code}; the log of the step says why."),
+        ),
+        End::Signalled(signal) => (
+            Code::Signalled,
+            format!("`{program}` was ended by signal {signal}, which this runner did not send."),
+        ),
+        End::TimedOut => (
+            Code::Timeout,
+            format!(
+                "`{program}` ran longer than {} s; raise timeout_sec or make it faster.",
+                step.timeout_sec
+            ),
+        ),
+        End::IdleTimedOut => (
+            Code::IdleTimeout,
+            format!(
+                "`{program}` printed nothing for {} s; let it say what it does, or raise idle_timeout_sec (0 is off).",
+                step.idle_timeout_sec
+            ),
+        ),
+        End::Stopped => match stopped {
+            Some(Reason::Cancelled) => (Code::Cancelled, "Stopped on request.".to_owned()),
+            _ => (
+                Code::Interrupted,
+                "Stopped because its runner stops; it is run again elsewhere.".to_owned(),
+            ),
+        },
+    };
+    Some(Failure::new(code, sentence))
+}
+
+/// Says what an agent would have been asked to do, and that it was not.
+async fn simulate(step: &StepSpec, place: &Place<'_>, log: &mut Log<'_>) -> StepRecord {
+    let started_at = clock::now();
+    let prompt = step.prompt.as_deref().unwrap_or_default();
+    log.say(place.position, &format!("simulated, nothing was run: {prompt}"))
+        .await;
+    StepRecord {
+        finished_at: clock::now(),
+        ..blank(step, place, started_at)
+    }
+}
+
+fn blank(step: &StepSpec, place: &Place<'_>, started_at: chrono::DateTime<chrono::Utc>) -> StepRecord {
+    StepRecord {
+        ordinal: place.ordinal,
+        position: place.position,
+        step_id: step.step_id.clone(),
+        agent: step.agent.clone(),
+        failure: None,
+        exit_code: None,
+        signal: None,
+        started_at,
+        finished_at: clock::now(),
+        output_bytes: 0,
+    }
+}
