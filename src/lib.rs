@@ -1,3 +1,5 @@
 //! A workflow service whose only dependency is PostgreSQL.
 //!
 //! `ARCHITECTURE.md` is the map: the floors, who may name whom, and the ways data takes through them.
+
+pub mod domain;
