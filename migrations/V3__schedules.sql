@@ -27,11 +27,11 @@ create table occurrence (
     due_at       timestamptz not null,
     decided_at   timestamptz not null default now(),
     decision     text not null,
-    reason       text,
+    reason       text not null,
     job_id       uuid references job on delete set null,
     primary key (schedule_id, due_at),
     constraint decision_is_known check (decision in ('fired', 'skipped')),
-    constraint reason_iff_skipped check ((decision = 'skipped') = (reason is not null))
+    constraint only_a_fired_one_makes_a_job check (decision = 'fired' or job_id is null)
 );
 create index occurrence_of_job on occurrence (job_id) where job_id is not null;
 comment on table occurrence is 'One due instant of a schedule: what was decided, why, and which job it made.';

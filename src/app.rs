@@ -7,6 +7,7 @@
 
 pub mod authenticate;
 pub mod environment;
+pub mod fire_due;
 pub mod hint;
 pub mod lease;
 pub mod maintain;

@@ -10,5 +10,6 @@ pub mod job;
 pub mod name;
 pub mod page;
 pub mod problem;
+pub mod schedule;
 pub mod spec;
 pub mod token;

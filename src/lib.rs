@@ -6,6 +6,7 @@ pub mod app;
 pub mod config;
 pub mod domain;
 pub mod runner;
+pub mod scheduler;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

@@ -67,7 +67,7 @@ pub async fn lock_due(db: impl Executor<'_>, now: Instant, limit: u32) -> Result
         .collect())
 }
 
-/// Claims the instant for one job; `false` means it was decided before.
+/// Decides the instant; `false` means it was decided before, and nothing is to be done about it.
 ///
 /// # Errors
 ///
@@ -76,15 +76,17 @@ pub async fn occur(
     db: impl Executor<'_>,
     schedule: ScheduleId,
     due_at: DateTime<Utc>,
-    skipped_because: Option<&str>,
+    fired: bool,
+    reason: &str,
 ) -> Result<bool> {
     let done = sqlx::query!(
         "insert into occurrence (schedule_id, due_at, decision, reason)
-         values ($1, $2, case when $3::text is null then 'fired' else 'skipped' end, $3)
+         values ($1, $2, case when $3 then 'fired' else 'skipped' end, $4)
          on conflict do nothing",
         schedule.0,
         due_at,
-        skipped_because,
+        fired,
+        reason,
     )
     .execute(db)
     .await?;
@@ -123,6 +125,21 @@ pub async fn advance(db: impl Executor<'_>, schedule: ScheduleId, next: Option<D
         "update schedule set next_due_at = $2 where id = $1 and ($2::timestamptz is null or $2 > next_due_at)",
         schedule.0,
         next,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Pauses a schedule that cannot be fired, so that it is seen and does not come up again.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn pause(db: impl Executor<'_>, schedule: ScheduleId) -> Result<()> {
+    sqlx::query!(
+        "update schedule set paused_at = now() where id = $1 and paused_at is null",
+        schedule.0
     )
     .execute(db)
     .await?;
