@@ -6,6 +6,7 @@
 )]
 
 pub mod authenticate;
+pub mod backoff;
 pub mod environment;
 pub mod fire_due;
 pub mod hint;

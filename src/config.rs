@@ -24,6 +24,7 @@ use crate::domain::environment::{Alias, DatabaseUrl, EnvironmentToken};
 
 /// Where the tables are.
 #[derive(Args, Clone, Debug)]
+#[group(id = "database_settings")]
 pub struct Database {
     /// PostgreSQL to work against, as postgresql://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
@@ -36,6 +37,7 @@ pub struct Database {
 
 /// How much is logged, and how. Logs go to standard error.
 #[derive(Args, Clone, Debug)]
+#[group(id = "logging_settings")]
 pub struct Logging {
     /// What is logged: error, warn, info, debug, trace, or a filter as orchestrator=debug,sqlx=warn
     #[arg(long, env = "LOG_LEVEL", value_name = "FILTER", default_value = "info", global = true,
@@ -49,6 +51,7 @@ pub struct Logging {
 
 /// The webhook and admin API.
 #[derive(Args, Clone, Debug)]
+#[group(id = "api_settings")]
 pub struct Api {
     /// Address to listen on
     #[arg(
@@ -66,6 +69,7 @@ pub struct Api {
 
 /// Projects and tokens that the environment names.
 #[derive(Args, Clone, Debug)]
+#[group(id = "environment_settings")]
 pub struct Environment {
     /// Aliases of source directories, as name=/absolute/path,other=/path
     #[arg(long, env = "PROJECT_ALIASES", value_name = "LIST", default_value = "", value_parser = parse_aliases)]
@@ -78,6 +82,7 @@ pub struct Environment {
 
 /// A runner process.
 #[derive(Args, Clone, Debug)]
+#[group(id = "runner_settings")]
 pub struct Runner {
     /// Name of this runner, unique on its host; shown with every attempt it makes
     #[arg(
@@ -117,6 +122,9 @@ pub struct Runner {
         default_value = "/var/lib/orchestrator/workspaces"
     )]
     pub workspaces_root: PathBuf,
+    /// User that steps run as when this process runs as root
+    #[arg(long, env = "STEP_USER", value_name = "USER", default_value = "nobody")]
+    pub step_user: String,
     /// Variables of the runner's environment that steps may see
     #[arg(
         long,
@@ -134,6 +142,7 @@ pub struct Runner {
 
 /// A scheduler process.
 #[derive(Args, Clone, Copy, Debug)]
+#[group(id = "scheduler_settings")]
 pub struct Scheduler {
     /// Time between two looks at what is due, in seconds
     #[arg(long, env = "SCHEDULER_TICK_SEC", value_name = "SEC", default_value = "1", value_parser = parse_seconds)]

@@ -1,3 +1,25 @@
 //! Parses the command line, dispatches, and chooses the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use orchestrator::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    orchestrator::telemetry::start(&cli.logging.log_level, cli.logging.log_json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(cli.run()) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+/// The whole chain of causes on standard error, and code 1.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    anstream::eprintln!("orchestrator: {error:#}");
+    ExitCode::FAILURE
+}

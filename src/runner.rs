@@ -10,7 +10,6 @@ mod attempt;
 mod heartbeat;
 mod held;
 mod logs;
-mod retry;
 mod session;
 mod settler;
 mod step;
@@ -19,6 +18,7 @@ mod workspace;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::domain::id::RunnerId;
@@ -53,11 +53,11 @@ pub struct Settings {
 
 /// Runs jobs until `stop` or until an operator drains it, through broken connections and lost leases.
 pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
-    let mut pause = retry::Backoff::default();
+    let mut pause = Backoff::default();
     while !stop.soft.is_cancelled() {
         match open(&settings, &pool).await {
             Ok(session) => {
-                pause = retry::Backoff::default();
+                pause = Backoff::default();
                 if session::run(&settings, session, &url, &stop).await == session::End::Stopped {
                     return;
                 }

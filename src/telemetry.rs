@@ -13,9 +13,10 @@ const SECONDS: [f64; 14] = [
 /// Starts logging. `level` is a `tracing` filter such as `info` or `orchestrator=debug,sqlx=warn`.
 ///
 /// Standard output is never written to: it belongs to the command's result.
-pub fn start(level: EnvFilter, json: bool) {
+pub fn start(level: &str, json: bool) {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(level)
+        // Applied migrations are said once, by the command that applied them.
+        .with_env_filter(EnvFilter::new(format!("refinery_core=warn,{level}")))
         .with_writer(std::io::stderr)
         .with_target(false);
     // A second start in one process (tests) keeps the first.

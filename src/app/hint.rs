@@ -5,7 +5,7 @@
 //! speaking: a hint given during the pause is the first of the next round, so none is dropped.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -15,8 +15,8 @@ use crate::store::{Pool, listen};
 /// Shortest time between two notifications of one process.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Where hints are left. Cheap to clone; the task behind it ends with the last clone's runtime.
-#[derive(Clone, Debug)]
+/// Where hints are left. Cheap to clone.
+#[derive(Clone, Debug, Default)]
 pub struct Hints(Arc<Shared>);
 
 #[derive(Debug, Default)]
@@ -26,36 +26,43 @@ struct Shared {
 }
 
 impl Hints {
-    /// Starts the task that speaks on `pool`.
+    /// Starts a task that tells what is gathered, for as long as the process runs.
     #[must_use]
     pub fn start(pool: Pool) -> Self {
-        let shared = Arc::new(Shared::default());
-        tokio::spawn(speak(pool, Arc::clone(&shared)));
-        Self(shared)
+        let hints = Self::default();
+        let gathered = hints.clone();
+        tokio::spawn(async move {
+            loop {
+                gathered.0.waiting.notified().await;
+                gathered.tell(&pool).await;
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        hints
     }
 
     /// There may be work in `queue`. Never waits and never fails: whoever listens polls as well.
     pub fn work(&self, queue: &str) {
-        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.lock();
         if !queues.contains(queue) {
             queues.insert(queue.to_owned());
         }
         drop(queues);
         self.0.waiting.notify_one();
     }
-}
 
-async fn speak(pool: Pool, shared: Arc<Shared>) {
-    loop {
-        shared.waiting.notified().await;
-        let queues = std::mem::take(&mut *shared.queues.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Tells what is gathered now; what cannot be told is left to polling.
+    pub async fn tell(&self, pool: &Pool) {
+        let queues: Vec<String> = std::mem::take(&mut *self.lock()).into_iter().collect();
         if queues.is_empty() {
-            continue;
+            return;
         }
-        let queues: Vec<String> = queues.into_iter().collect();
-        if let Err(error) = listen::notify(&pool, listen::WORK, &queues).await {
+        if let Err(error) = listen::notify(pool, listen::WORK, &queues).await {
             tracing::debug!(error = %error, "a hint was lost; runners find the work when they poll");
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

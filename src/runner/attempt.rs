@@ -4,7 +4,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Brake, Reason};
 use super::logs::Log;
-use super::{Settings, retry, step, workspace};
+use super::{Settings, step, workspace};
+use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, StepRecord};
 use crate::domain::job::Code;
@@ -97,7 +98,7 @@ impl Attempt<'_> {
 
     /// Records a step that is not the last. `None`: the lease is lost.
     async fn record(&self, record: &StepRecord, next: i16) -> Option<()> {
-        let mut pause = retry::Backoff::default();
+        let mut pause = Backoff::default();
         loop {
             match self.session.record_step(self.job.fence, record, next).await {
                 Ok(true) => return Some(()),

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, Reason};
 use super::session::End;
+use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 
 /// Renews the session's lease until it is `closed`, and passes on what an operator asks: `quiet` when
@@ -49,7 +50,7 @@ type Answer = (Instant, Option<crate::store::runner::Renewed>);
 
 /// Tries until `deadline`; `None` when the database gave no answer by then.
 async fn renew_by(session: &Session, deadline: Instant) -> Option<Answer> {
-    let mut pause = super::retry::Backoff::default();
+    let mut pause = Backoff::default();
     let never = CancellationToken::new();
     let attempts = async {
         loop {

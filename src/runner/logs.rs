@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::process::{Chunk, Stream};
-use super::retry;
+use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::attempt::Fence;
 use crate::domain::clock;
@@ -111,7 +111,7 @@ impl<'a> Log<'a> {
         let stream = name(chunk.stream);
         match rows.last_mut() {
             Some(last) if last.stream == stream && last.body.len() + body.len() <= ROW => {
-                last.body.push_str(&body)
+                last.body.push_str(&body);
             }
             _ => {
                 let line = self.line(position, stream, chunk.at, body);
@@ -143,13 +143,13 @@ impl<'a> Log<'a> {
         if rows.is_empty() {
             return;
         }
-        let mut pause = retry::Backoff::default();
+        let mut pause = Backoff::default();
         loop {
             match self.session.append_log(self.fence, rows).await {
                 // A lost lease is noticed, and said, where the attempt ends.
                 Ok(_held) => return,
                 Err(error) if error.is_unavailable() && !self.stop.is_cancelled() => {
-                    pause.wait(self.stop).await
+                    pause.wait(self.stop).await;
                 }
                 Err(error) => {
                     tracing::warn!(job.id = %self.fence.job, error = %error, "output could not be kept");

@@ -9,7 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use super::held::{Held, Reason};
 use super::settler::{self, Finished};
-use super::{Settings, attempt, heartbeat, retry};
+use super::{Settings, attempt, heartbeat};
+use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::shutdown::Stop;
@@ -91,12 +92,12 @@ struct Work {
 impl Work {
     async fn look_for_work(self: &Arc<Self>) {
         let mut first = 0;
-        let mut pause = retry::Backoff::default();
+        let mut pause = Backoff::default();
         loop {
             let slot = self.free_slot().await;
             match self.claim_round(first, slot).await {
                 Ok(found) => {
-                    pause = retry::Backoff::default();
+                    pause = Backoff::default();
                     // The next round begins with the next queue, so that none starves another.
                     first = (first + 1) % self.settings.queues.len();
                     if !found {
@@ -189,7 +190,7 @@ impl Work {
 
 /// Wakes the loop on hints for its queues, and whenever hints may have been missed.
 async fn listen(url: DatabaseUrl, work: Arc<Work>) {
-    let mut pause = retry::Backoff::default();
+    let mut pause = Backoff::default();
     loop {
         if let Err(error) = hear(&url, &work, &mut pause).await {
             tracing::debug!(error = %error, "not listening; polling until the connection is back");
@@ -198,9 +199,9 @@ async fn listen(url: DatabaseUrl, work: Arc<Work>) {
     }
 }
 
-async fn hear(url: &DatabaseUrl, work: &Work, pause: &mut retry::Backoff) -> crate::store::Result<()> {
+async fn hear(url: &DatabaseUrl, work: &Work, pause: &mut Backoff) -> crate::store::Result<()> {
     let mut listener = Listener::on(url, listen::WORK).await?;
-    *pause = retry::Backoff::default();
+    *pause = Backoff::default();
     // What came before the subscription was not heard.
     work.wake.notify_one();
     loop {

@@ -4,6 +4,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
+use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::attempt::Fence;
 use crate::store::settle::Settlement;
@@ -38,7 +39,7 @@ pub(super) async fn settle(
 }
 
 async fn settle_batch(session: &Session, batch: &[Settlement], hard: &CancellationToken) {
-    let mut pause = super::retry::Backoff::default();
+    let mut pause = Backoff::default();
     loop {
         match session.settle(batch).await {
             Ok(settled) => return report(batch, &settled),

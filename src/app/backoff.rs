@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Doubles from 100 ms to 5 s; each wait is drawn between half of that and all of it.
 #[derive(Debug)]
-pub(crate) struct Backoff(Duration);
+pub struct Backoff(Duration);
 
 impl Default for Backoff {
     fn default() -> Self {
@@ -19,7 +19,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// Waits, or returns early when `stop` is told.
-    pub(crate) async fn wait(&mut self, stop: &CancellationToken) {
+    pub async fn wait(&mut self, stop: &CancellationToken) {
         let wait = self.0.mul_f64(rand::random_range(0.5..=1.0));
         self.0 = (self.0 * 2).min(LONGEST);
         let _ = tokio::time::timeout(wait, stop.cancelled()).await;

@@ -1,0 +1,78 @@
+//! The command line: one file a subcommand.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 it worked, 1 it
+//! did not (the sentence says why), 2 the command line was wrong.
+
+mod follow;
+mod logs;
+mod migrate;
+mod output;
+mod runner;
+mod schedule;
+mod scheduler;
+mod status;
+mod submit;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config;
+
+/// A workflow service whose only dependency is PostgreSQL.
+#[derive(Parser, Debug)]
+#[command(name = "orchestrator", version, max_term_width = 100)]
+pub struct Cli {
+    /// How much is logged, and how.
+    #[command(flatten)]
+    pub logging: config::Logging,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run jobs
+    Runner(runner::Runner),
+    /// Fire schedules, release due jobs, take jobs from vanished runners
+    Scheduler(scheduler::Scheduler),
+    /// Bring the database's schema to this program's version
+    Migrate(migrate::Migrate),
+    /// Put a job into the queue
+    Submit(submit::Submit),
+    /// Show a job and its steps
+    Status(status::Status),
+    /// Print what a job's steps printed
+    Logs(logs::Logs),
+    /// Look at schedules
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, for a person; `main` prints it.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command.run().await {
+            Err(error) if error.is::<output::ReaderGone>() => Ok(ExitCode::SUCCESS),
+            ended => ended,
+        }
+    }
+}
+
+impl Command {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Runner(runner) => runner.run().await,
+            Self::Scheduler(scheduler) => scheduler.run().await,
+            Self::Migrate(migrate) => migrate.run().await,
+            Self::Submit(submit) => submit.run().await,
+            Self::Status(status) => status.run().await,
+            Self::Logs(logs) => logs.run().await,
+            Self::Schedule(schedule) => schedule.run(),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Results on standard output. A reader that goes away (`| head`) ends the program quietly.
+
+use std::io::{ErrorKind, Write as _};
+
+use serde::Serialize;
+
+/// Writes text as it is.
+///
+/// # Errors
+///
+/// When standard output cannot be written, unless its reader is gone.
+pub(super) fn text(text: &str) -> anyhow::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        written => Ok(written?),
+    }
+}
+
+/// Writes one JSON document on one line.
+///
+/// # Errors
+///
+/// As [`text`].
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    text(&format!("{}\n", serde_json::to_string(value)?))
+}
+
+/// A table for people: borderless, as wide as the terminal.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = comfy_table::Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_header(head)
+        .add_rows(rows);
+    table.trim_fmt() + "\n"
+}
+
+/// Whoever read our output has gone; there is nobody left to tell.
+#[derive(Debug, thiserror::Error)]
+#[error("the reader of the output is gone")]
+pub(super) struct ReaderGone;

@@ -1,0 +1,50 @@
+//! `orchestrator runner`
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::shutdown::Stop;
+use crate::{config, runner, store};
+
+/// Runs jobs until TERM or INT, then lets running steps finish as long as a drain may take.
+#[derive(Args, Debug)]
+pub(super) struct Runner {
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    runner: config::Runner,
+}
+
+impl Runner {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let stop = Stop::on_signals()?;
+        let config::Database {
+            database_url,
+            database_max_connections,
+        } = self.database;
+        let pool = store::database::pool(&database_url, "orchestrator-runner", database_max_connections)?;
+        let settings = settings(&self.runner, self.runner.workspaces_root.clone())?;
+        runner::run(settings, pool, database_url, stop).await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A runner's settings from the command line's.
+pub(super) fn settings(
+    from: &config::Runner,
+    workspaces_root: std::path::PathBuf,
+) -> anyhow::Result<runner::Settings> {
+    Ok(runner::Settings {
+        instance: from.instance.clone(),
+        slots: from.slots,
+        queues: from.queues.clone(),
+        poll: from.runner_poll_interval_sec,
+        lease: from.runner_reclaim_after_sec,
+        drain: from.runner_drain_sec,
+        workspaces_root,
+        environment: from.step_environment(),
+        output_limit: from.max_subprocess_output_chars,
+        credentials: runner::process::Credentials::for_steps(&from.step_user)?,
+    })
+}

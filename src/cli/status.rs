@@ -1,0 +1,95 @@
+//! `orchestrator status ID`
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+
+use super::output;
+use crate::app::authenticate::Caller;
+use crate::app::overview::{Overview, overview};
+use crate::domain::id::JobId;
+use crate::store::step::Step;
+use crate::{config, store};
+
+/// Shows where a job is and how its steps ended.
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    #[command(flatten)]
+    database: config::Database,
+    /// The job's id
+    id: JobId,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let pool = store::database::pool(&self.database.database_url, "orchestrator-status", 1)?;
+        let Some(found) = overview(&pool, &Caller::operator("cli"), self.id).await? else {
+            bail!("there is no job {}", self.id);
+        };
+        match self.json {
+            true => output::json(&as_json(&found))?,
+            false => output::text(&for_people(&found))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A job and its steps as a table.
+pub(super) fn for_people(Overview { job, steps }: &Overview) -> String {
+    let why = job
+        .message
+        .as_ref()
+        .map(|message| format!(": {message}"))
+        .unwrap_or_default();
+    let head = format!("job {} is {}{why}\n", job.id, job.state);
+    if steps.is_empty() {
+        return head;
+    }
+    let rows = steps.iter().map(|step| {
+        [
+            step.attempt.to_string(),
+            step.step_id.clone(),
+            step.status.clone(),
+            end_of(step),
+            took(step),
+        ]
+    });
+    head + "\n" + &output::table(["attempt", "step", "status", "exit", "took"], rows)
+}
+
+fn end_of(step: &Step) -> String {
+    match (step.exit_code, step.signal, step.code) {
+        (Some(code), ..) => code.to_string(),
+        (_, Some(signal), _) => format!("signal {signal}"),
+        (.., Some(code)) => code.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn took(step: &Step) -> String {
+    let took = (step.finished_at - step.started_at).to_std().unwrap_or_default();
+    format!("{:.2} s", took.as_secs_f64())
+}
+
+fn as_json(Overview { job, steps }: &Overview) -> serde_json::Value {
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|step| {
+            json!({
+                "step_id": step.step_id, "attempt": step.attempt, "status": step.status, "code": step.code,
+                "message": step.message, "exit_code": step.exit_code, "signal": step.signal,
+                "started_at": step.started_at, "finished_at": step.finished_at, "output_bytes": step.output_bytes,
+            })
+        })
+        .collect();
+    json!({
+        "job_id": job.id, "project_id": job.project_alias, "state": job.state, "queue": job.queue,
+        "attempt": job.attempt, "created_at": job.created_at, "started_at": job.started_at,
+        "finished_at": job.finished_at, "code": job.code, "message": job.message, "steps": steps,
+    })
+}
