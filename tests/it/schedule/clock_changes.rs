@@ -19,7 +19,7 @@ const ZONES: [Tz; 6] = [
 ];
 
 /// A few runs a day at most: compared over all ten years.
-const SPARSE: [&str; 22] = [
+const SPARSE: [&str; 27] = [
     "30 2 * * *",
     "0 2 * * *",
     "0 3 * * *",
@@ -42,6 +42,12 @@ const SPARSE: [&str; 22] = [
     "0 0 29 2 *",
     "30 10 30 12 *",
     "30 30 2 * 3,10 0",
+    // Once a year, on the very day: the search must not step over the summer.
+    "30 2 * 10 0L",
+    "30 2 * 3 0L",
+    "*/30 2 * 10 0L",
+    "*/30 1 * 11 0#1",
+    "45 1 * 4 0#1",
 ];
 
 /// Many runs a day: compared for the days around every change of clocks.
