@@ -117,7 +117,7 @@ impl Zone {
     }
 }
 
-/// No zone has changed its clocks twice within a day.
+/// Since 1900 no zone has changed its clocks twice within three days.
 const PROBE: TimeDelta = TimeDelta::days(1);
 
 /// The first whole second after `low` at which `holds` no longer holds; it does at `low` and does not at `high`.
