@@ -1,3 +1,3 @@
 //! The one integration-test binary, mirrored by path on `src/`.
 
-fn main() {}
+mod schedule;

@@ -9,7 +9,8 @@ use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
 use croner::Cron;
 
 use super::error::{Fault, Reason};
-use super::field::{self, Field, Members, Values};
+use super::field::{self, Field};
+use super::members::{Members, Values};
 
 /// The last year a run is looked for in; a search ends there.
 pub(super) const LAST_YEAR: i32 = 2999;

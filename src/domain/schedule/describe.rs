@@ -3,9 +3,12 @@
 //! croner's own description knows nothing of our rules, calls `30 2,14 * * *` "At minute 30, of
 //! hour 2 and 14" and spells steps out as numbers, so the sentence is made here.
 
+mod words;
+
+use self::words::{capitalised, counted, listed, named, numbered, ordinal, spans};
 use super::calendar::Calendar;
-use super::field::{Members, Values};
 use super::interval::Interval;
+use super::members::{Members, Values};
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -32,10 +35,13 @@ const WEEKDAYS: [&str; 7] = [
 ];
 
 pub(super) fn interval(interval: Interval) -> String {
-    let parts: Vec<String> = interval
+    let mut parts: Vec<String> = interval
         .parts()
         .map(|(count, _, unit)| counted(count, unit))
         .collect();
+    if let [only] = parts.as_mut_slice() {
+        *only = only.trim_start_matches("1 ").to_owned(); // every week, not every 1 week
+    }
     format!(
         "Every {}, counted from the schedule's creation.",
         listed(&parts, "and")
@@ -45,7 +51,6 @@ pub(super) fn interval(interval: Interval) -> String {
 pub(super) fn calendar(line: &Calendar) -> String {
     let mut sentence = time(line);
     if let Some(days) = days(line) {
-        sentence.push(' ');
         sentence.push_str(&days);
     }
     if !line.month.is_any() {
@@ -177,12 +182,13 @@ fn days(line: &Calendar) -> Option<String> {
     let [day, weekday] = [dates(&line.day), weekdays(&line.weekday)];
     match (line.day.is_any(), line.weekday.is_any()) {
         (true, true) => None,
-        (false, true) => Some(format!("on {day}")),
-        (true, false) => Some(format!("on {weekday}")),
+        (false, true) => Some(format!(" on {day}")),
+        (true, false) if weekday.contains(" to ") => Some(format!(", {weekday}")),
+        (true, false) => Some(format!(" on {weekday}")),
         (false, false) if line.day.begins_with_star || line.weekday.begins_with_star => {
-            Some(format!("on {day} when that is also {weekday}"))
+            Some(format!(" on {day} when that is also {weekday}"))
         }
-        (false, false) => Some(format!("on {day} or on {weekday}")),
+        (false, false) => Some(format!(" on {day} or on {weekday}")),
     }
 }
 
@@ -211,7 +217,7 @@ fn dates(field: &Members) -> String {
 
 fn weekdays(field: &Members) -> String {
     let name = |day: u8| WEEKDAYS[usize::from(day) % 7];
-    let mut parts = named(field.values(), name);
+    let mut parts = named(field.values().with_sunday_after_saturday(), name);
     for (days, count) in field.nth.iter().zip(1..) {
         parts.extend(
             days.iter()
@@ -236,74 +242,98 @@ fn months(field: &Members) -> String {
     )
 }
 
-/// Names, three or more in a row as a span.
-fn named(values: Values, name: impl Fn(u8) -> &'static str) -> Vec<String> {
-    spans(values)
-        .flat_map(|(from, to)| match to - from {
-            0 => vec![name(from).to_owned()],
-            1 => vec![name(from).to_owned(), name(to).to_owned()],
-            _ => vec![format!("{} to {}", name(from), name(to))],
-        })
-        .collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::super::expression::Expression;
 
-/// `minute 5`, `minutes 0 to 10 and 30`.
-fn numbered(unit: &str, values: Values) -> String {
-    let parts: Vec<String> = spans(values)
-        .flat_map(|(from, to)| match to - from {
-            0 => vec![from.to_string()],
-            1 => vec![from.to_string(), to.to_string()],
-            _ => vec![format!("{from} to {to}")],
-        })
-        .collect();
-    let plural = if values.len() == 1 { "" } else { "s" };
-    format!("{unit}{plural} {}", listed(&parts, "and"))
-}
-
-/// The runs of neighbouring values, first and last of each.
-fn spans(values: Values) -> impl Iterator<Item = (u8, u8)> {
-    let starts = values
-        .iter()
-        .filter(move |value| *value == 0 || !values.has(u32::from(*value - 1)));
-    starts.map(move |from| {
-        let to = (from..64)
-            .take_while(|value| values.has(u32::from(*value)))
-            .last()
-            .unwrap_or(from);
-        (from, to)
-    })
-}
-
-fn listed(parts: &[String], conjunction: &str) -> String {
-    match parts {
-        [] => String::new(),
-        [only] => only.clone(),
-        [front @ .., last] => format!("{} {conjunction} {last}", front.join(", ")),
+    fn described(line: &str) -> String {
+        Expression::parse(line).expect(line).describe()
     }
-}
 
-fn counted(count: i64, unit: &str) -> String {
-    if count == 1 {
-        format!("1 {unit}")
-    } else {
-        format!("{count} {unit}s")
+    #[test]
+    fn times_few_enough_are_written_out() {
+        assert_eq!(described("30 2,14 * * *"), "At 02:30 and 14:30.");
+        assert_eq!(described("30 0 9 * * *"), "At 09:00:30.");
+        assert_eq!(described("@daily"), "At 00:00.");
+        assert_eq!(
+            described("0,10,20 1-20 * * *"),
+            "In hours 1 to 20 at minutes 0, 10 and 20."
+        );
     }
-}
 
-fn ordinal(number: u8) -> String {
-    let ending = match (number % 10, number % 100) {
-        (_, 11..=13) => "th",
-        (1, _) => "st",
-        (2, _) => "nd",
-        (3, _) => "rd",
-        _ => "th",
-    };
-    format!("{number}{ending}")
-}
+    #[test]
+    fn steps_are_paces() {
+        assert_eq!(described("* * * * *"), "Every minute.");
+        assert_eq!(described("*/10 * * * * *"), "Every 10 seconds.");
+        assert_eq!(
+            described("*/7 * * * *"),
+            "Every 7 minutes from the start of each hour."
+        );
+        assert_eq!(described("0 */2 * * *"), "Every 2 hours, on the hour.");
+        assert_eq!(described("@hourly"), "Every hour, on the hour.");
+        assert_eq!(described("0,30 * * * *"), "Every hour at minutes 0 and 30.");
+        assert_eq!(
+            described("*/15 9-17 * * MON-FRI"),
+            "Every 15 minutes from 09:00 to 17:59, Monday to Friday."
+        );
+        assert_eq!(described("* */2 * * *"), "Every minute of every 2nd hour.");
+        assert_eq!(
+            described("* 0 * * * *"),
+            "Every hour at minute 0, every second of that minute."
+        );
+    }
 
-fn capitalised(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    #[test]
+    fn days_are_named_as_they_are_spoken() {
+        assert_eq!(
+            described("0 9 1,15 * *"),
+            "At 09:00 on days 1 and 15 of the month."
+        );
+        assert_eq!(described("0 0 L * *"), "At 00:00 on the last day of the month.");
+        assert_eq!(
+            described("0 0 15W * *"),
+            "At 00:00 on the weekday nearest the 15th."
+        );
+        assert_eq!(
+            described("0 0 * * 5L"),
+            "At 00:00 on the last Friday of the month."
+        );
+        assert_eq!(
+            described("0 0 * * 5#2"),
+            "At 00:00 on the 2nd Friday of the month."
+        );
+        assert_eq!(described("0 0 * * SAT-SUN"), "At 00:00 on Saturday and Sunday.");
+        assert_eq!(
+            described("0 0 * 1-3,6 SUN-TUE"),
+            "At 00:00, Sunday to Tuesday, in January to March and June."
+        );
+    }
+
+    #[test]
+    fn two_day_fields_say_how_they_combine() {
+        assert_eq!(
+            described("0 0 13 * 5"),
+            "At 00:00 on day 13 of the month or on Friday."
+        );
+        assert_eq!(
+            described("0 0 */2 * MON"),
+            "At 00:00 on every 2nd day of the month from the 1st when that is also Monday."
+        );
+    }
+
+    #[test]
+    fn intervals_name_their_anchor() {
+        assert_eq!(
+            described("every 15m"),
+            "Every 15 minutes, counted from the schedule's creation."
+        );
+        assert_eq!(
+            described("every 1w"),
+            "Every week, counted from the schedule's creation."
+        );
+        assert_eq!(
+            described("every 90m"),
+            "Every 1 hour and 30 minutes, counted from the schedule's creation."
+        );
+    }
 }

@@ -238,3 +238,58 @@ impl<'de> Deserialize<'de> for Expression {
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_normalised() {
+        let text = |given| Expression::parse(given).expect(given).to_string();
+        assert_eq!(text("  0\t 9  * jan  mon-Fri "), "0 9 * JAN MON-FRI");
+        assert_eq!(text("@Midnight"), "@midnight");
+        assert_eq!(text("EVERY  90m"), "every 1h30m");
+        assert_eq!(text("@every 15m"), "every 15m");
+    }
+
+    #[test]
+    fn expression_is_stored_as_its_text() {
+        let expression: Expression = serde_json::from_str("\"0  9 * * mon\"").expect("an expression");
+        assert_eq!(
+            serde_json::to_string(&expression).expect("JSON"),
+            "\"0 9 * * MON\""
+        );
+        let error = serde_json::from_str::<Expression>("\"61 * * * *\"").expect_err("61 minutes");
+        assert!(error.to_string().contains("minute field, character 1"), "{error}");
+    }
+
+    #[test]
+    fn search_ends_with_the_calendar() {
+        let late = DateTime::from_timestamp(32_503_679_000, 0).expect("the last hour of 2999");
+        for text in ["* * * * *", "0 0 29 2 *", "every 15m"] {
+            let expression = Expression::parse(text).expect(text);
+            assert!(expression.after(Zone::UTC, late, late).count() <= 17, "{text}");
+            assert_eq!(
+                expression.after(Zone::UTC, DateTime::<Utc>::MAX_UTC, late).next(),
+                None,
+                "{text}"
+            );
+            assert!(
+                expression
+                    .before(Zone::UTC, DateTime::<Utc>::MIN_UTC, late)
+                    .next()
+                    .is_none(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn rarest_date_is_found_over_the_year_2100() {
+        // A leap day on a Sunday, which the missing leap day of 2100 puts off for forty years.
+        let from = DateTime::from_timestamp(3_850_000_000, 0).expect("early 2092");
+        let expression = Expression::parse("0 0 29 2 */7").expect("a line");
+        let found = expression.after(Zone::UTC, from, from).next().expect("a run");
+        assert_eq!(found.to_rfc3339(), "2128-02-29T00:00:00+00:00");
+    }
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::error::{Fault, Reason, excerpt};
+use super::members::{Members, Values};
 
 /// A field of a cron line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,81 +77,6 @@ impl fmt::Display for Field {
             Self::Month => "month",
             Self::DayOfWeek => "day-of-week",
         })
-    }
-}
-
-/// A set of the values 0–63.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Values(u64);
-
-impl Values {
-    pub(super) fn one(value: u8) -> Self {
-        Self(1 << value)
-    }
-
-    fn stepped(from: u8, to: u8, step: u8) -> Self {
-        (from..=to)
-            .step_by(usize::from(step))
-            .fold(Self::default(), |set, value| set.with(Self::one(value)))
-    }
-
-    pub(super) fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    pub(super) fn has(self, value: u32) -> bool {
-        value < 64 && self.0 >> value & 1 == 1
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(super) fn iter(self) -> impl Iterator<Item = u8> {
-        (0..64).filter(move |value| self.has(u32::from(*value)))
-    }
-
-    pub(super) fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
-
-    /// Sunday is written 0 or 7 and kept as 0.
-    fn fold_sunday(self) -> Self {
-        Self((self.0 | self.0 >> 7) & 0x7f)
-    }
-}
-
-/// What a field selects, with what was written kept apart from what was expanded.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Members {
-    /// Values selected by `*` and `*/n`: they follow elapsed time.
-    pub(super) starred: Values,
-    /// Values written out, alone, in a range or in a list: each is a fixed time.
-    pub(super) fixed: Values,
-    /// The step when the whole field is `*` (1) or `*/n`.
-    pub(super) every: Option<u8>,
-    /// The field begins with `*`, which decides how the two day fields combine.
-    pub(super) begins_with_star: bool,
-    /// `L`: the last day of the month.
-    pub(super) last: bool,
-    /// `LW`: the last day of the month that is not a Saturday or Sunday.
-    pub(super) last_workday: bool,
-    /// `15W`: the days whose nearest workday is meant.
-    pub(super) nearest_workday: Values,
-    /// `5#2`: weekdays by their count in the month, the first at index 0.
-    pub(super) nth: [Values; 5],
-    /// `5L`: weekdays meant on their last date in the month.
-    pub(super) last_of: Values,
-}
-
-impl Members {
-    pub(super) fn values(&self) -> Values {
-        self.starred.with(self.fixed)
-    }
-
-    /// The field is exactly `*`.
-    pub(super) fn is_any(&self) -> bool {
-        self.every == Some(1)
     }
 }
 
@@ -363,5 +289,28 @@ impl Item<'_> {
             _ => return Ok(()),
         };
         Err(self.fault(0, Reason::Modifier(reason)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_sunday_are_read_in_every_form() {
+        let weekdays = |text: &str| {
+            let members = parse(Field::DayOfWeek, text, 0)
+                .map_err(|_| text)
+                .expect("weekdays");
+            members.values().iter().collect::<Vec<_>>()
+        };
+        assert_eq!(weekdays("sun"), [0]);
+        assert_eq!(weekdays("7"), [0]);
+        assert_eq!(weekdays("Fri-Sun"), [0, 5, 6]);
+        assert_eq!(weekdays("5-7"), [0, 5, 6]);
+        assert_eq!(weekdays("SUN-TUE"), [0, 1, 2]);
+        assert_eq!(weekdays("0-7"), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(weekdays("*/2"), [0, 2, 4, 6]);
+        assert_eq!(weekdays("1-5/2"), [1, 3, 5]);
     }
 }

@@ -101,3 +101,72 @@ impl fmt::Display for Interval {
             .try_for_each(|(count, letter, _)| write!(f, "{count}{letter}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::expression::Expression;
+    use super::super::zone::Zone;
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 500_000_000).expect("a time")
+    }
+
+    #[test]
+    fn first_run_comes_one_interval_after_the_anchor() {
+        let expression = Expression::parse("every 1h30m").expect("an interval");
+        let runs: Vec<i64> = expression
+            .after(Zone::UTC, at(0), at(0))
+            .take(3)
+            .map(|run| run.timestamp())
+            .collect();
+        assert_eq!(runs, [5_400, 10_800, 16_200]);
+        let early = expression.after(Zone::UTC, at(-100_000), at(0)).next();
+        assert_eq!(early.map(|run| run.timestamp()), Some(5_400));
+        let resumed = expression.after(Zone::UTC, at(10_799), at(0)).next();
+        assert_eq!(resumed.map(|run| run.timestamp()), Some(10_800));
+    }
+
+    #[test]
+    fn runs_before_are_the_runs_after_in_reverse() {
+        let expression = Expression::parse("every 7s").expect("an interval");
+        for end in 0..40 {
+            let mut back: Vec<_> = expression.before(Zone::UTC, at(end), at(0)).collect();
+            back.reverse();
+            let forth: Vec<_> = expression
+                .after(Zone::UTC, at(0), at(0))
+                .take_while(|run| *run < at(end))
+                .collect();
+            assert_eq!(back, forth, "before second {end}.5");
+        }
+    }
+
+    #[test]
+    fn interval_that_is_no_interval_is_refused() {
+        for text in [
+            "every",
+            "every 15",
+            "every m",
+            "every 5m10m",
+            "every 10s5m",
+            "every 15 m",
+            "every 1.5h",
+            "every -5m",
+            "every 5µ",
+        ] {
+            let error = Expression::parse(text).expect_err(text);
+            assert_eq!(error.reason, Reason::Interval, "{text}");
+        }
+        for text in [
+            "every 0s",
+            "every 0h0m",
+            "every 367d",
+            "every 99999999999999999999s",
+            "every 52w9d",
+        ] {
+            let error = Expression::parse(text).expect_err(text);
+            assert_eq!(error.reason, Reason::IntervalLength, "{text}");
+        }
+        assert_eq!(Expression::parse("every 1h5x").expect_err("no unit").position, 9);
+    }
+}

@@ -46,3 +46,48 @@ impl Jitter {
         self.delay
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delay_is_the_schedules_own_and_stays() {
+        // Worked out once by another SHA-256; every release must come to the same.
+        let id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
+        assert_eq!(
+            Jitter::of(id, TimeDelta::minutes(5)).delay(),
+            TimeDelta::milliseconds(92_127)
+        );
+    }
+
+    #[test]
+    fn delays_are_spread_over_the_window_and_less_than_it() {
+        let window = TimeDelta::seconds(60);
+        let mut seconds = [0_u32; 60];
+        for number in 0..6_000 {
+            let delay = Jitter::of(Uuid::from_u128(number), window).delay();
+            assert!(delay >= TimeDelta::zero() && delay < window);
+            seconds[usize::try_from(delay.num_seconds()).expect("a second of the window")] += 1;
+        }
+        assert!(
+            seconds.iter().all(|schedules| (50..=160).contains(schedules)),
+            "{seconds:?}"
+        );
+    }
+
+    #[test]
+    fn no_window_is_no_delay() {
+        for window in [
+            TimeDelta::zero(),
+            TimeDelta::microseconds(999),
+            TimeDelta::seconds(-5),
+        ] {
+            assert_eq!(Jitter::of(Uuid::from_u128(7), window), Jitter::NONE);
+        }
+        assert_eq!(
+            Jitter::of(Uuid::from_u128(7), TimeDelta::milliseconds(1)),
+            Jitter::NONE
+        );
+    }
+}

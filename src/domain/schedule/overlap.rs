@@ -119,3 +119,81 @@ impl FailureBudget {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICIES: [Overlap; 4] = [
+        Overlap::Allow,
+        Overlap::Skip,
+        Overlap::QueueOne,
+        Overlap::CancelRunning,
+    ];
+
+    fn admissions(running: u32, queued: u32) -> [Admission; 4] {
+        POLICIES.map(|policy| policy.admit(Unfinished { running, queued }))
+    }
+
+    #[test]
+    fn run_with_nothing_unfinished_always_starts() {
+        assert_eq!(admissions(0, 0), [Admission::Start; 4]);
+    }
+
+    #[test]
+    fn unfinished_run_is_met_by_the_policy() {
+        assert_eq!(
+            admissions(1, 0),
+            [
+                Admission::Start,
+                Admission::Skip(Refusal::Unfinished),
+                Admission::Queue,
+                Admission::CancelThenStart
+            ]
+        );
+        let waiting = [
+            Admission::Start,
+            Admission::Skip(Refusal::Unfinished),
+            Admission::Skip(Refusal::AlreadyQueued),
+            Admission::CancelThenStart,
+        ];
+        assert_eq!(admissions(1, 1), waiting);
+        assert_eq!(admissions(0, 1), waiting);
+    }
+
+    #[test]
+    fn runs_due_together_see_each_other() {
+        let admitted = |policy: Overlap| {
+            let mut unfinished = Unfinished {
+                running: 1,
+                queued: 0,
+            };
+            [(); 4].map(|()| {
+                let admission = policy.admit(unfinished);
+                unfinished = unfinished.following(admission);
+                admission
+            })
+        };
+        let refused = Admission::Skip(Refusal::AlreadyQueued);
+        assert_eq!(
+            admitted(Overlap::QueueOne),
+            [Admission::Queue, refused, refused, refused]
+        );
+        assert_eq!(admitted(Overlap::Allow), [Admission::Start; 4]);
+        assert_eq!(admitted(Overlap::CancelRunning), [Admission::CancelThenStart; 4]);
+        assert_eq!(admitted(Overlap::Skip), [Admission::Skip(Refusal::Unfinished); 4]);
+    }
+
+    #[test]
+    fn failure_budget_is_spent_by_failures_in_a_row() {
+        let budget = FailureBudget(NonZeroU32::new(3));
+        assert_eq!(budget.exhausted(2), None);
+        let reason = budget.exhausted(3).expect("spent");
+        assert!(
+            reason.starts_with("paused: its job failed 3 times in a row (failure budget 3)"),
+            "{reason}"
+        );
+        assert!(budget.exhausted(4).is_some());
+        assert_eq!(FailureBudget(None).exhausted(u32::MAX), None);
+    }
+}

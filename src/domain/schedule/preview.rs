@@ -45,3 +45,35 @@ pub fn preview(expression: &Expression, zone: Zone, from: DateTime<Utc>, count: 
 fn with_offset<S: Serializer>(at: &DateTime<FixedOffset>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Secs, false))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preview_is_a_description_and_runs_with_their_offset() {
+        let expression = Expression::parse("30 2 * * *").expect("a line");
+        let zone = Zone::parse("Europe/London").expect("a zone");
+        let from = DateTime::parse_from_rfc3339("2026-03-28T12:00:00Z")
+            .expect("a time")
+            .to_utc();
+        let json = serde_json::to_string(&preview(&expression, zone, from, 2)).expect("JSON");
+        assert_eq!(
+            json,
+            r#"{"description":"At 02:30.","runs":[{"at":"2026-03-29T02:30:00+01:00"},{"at":"2026-03-30T02:30:00+01:00"}]}"#
+        );
+        let winter = preview(&expression, Zone::UTC, from, 1);
+        assert!(
+            serde_json::to_string(&winter)
+                .expect("JSON")
+                .contains("2026-03-29T02:30:00+00:00")
+        );
+    }
+
+    #[test]
+    fn preview_is_bounded() {
+        let expression = Expression::parse("* * * * * *").expect("a line");
+        let preview = preview(&expression, Zone::UTC, DateTime::UNIX_EPOCH, usize::MAX);
+        assert_eq!(preview.runs.len(), LONGEST_PREVIEW);
+    }
+}

@@ -117,7 +117,7 @@ impl Zone {
     }
 }
 
-/// No zone has changed its clocks twice within a day.
+/// Since 1900 no zone has changed its clocks twice within three days.
 const PROBE: TimeDelta = TimeDelta::days(1);
 
 /// The first whole second after `low` at which `holds` no longer holds; it does at `low` and does not at `high`.
@@ -187,5 +187,34 @@ impl TryFrom<String> for Zone {
 impl From<Zone> for String {
     fn from(zone: Zone) -> Self {
         zone.name().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_zone_is_refused_with_its_nearest() {
+        let suggestions = |name| Zone::parse(name).expect_err(name).suggestions;
+        assert_eq!(suggestions("Europe/Berln").first(), Some(&"Europe/Berlin"));
+        assert_eq!(suggestions("berlin").first(), Some(&"Europe/Berlin"));
+        assert_eq!(suggestions("New York").first(), Some(&"America/New_York"));
+        assert_eq!(suggestions("europe/berlin").first(), Some(&"Europe/Berlin"));
+        assert!(suggestions("+02:00").is_empty());
+        let error = Zone::parse("Mars/Olympus_Mons").expect_err("another planet");
+        assert_eq!(
+            error.to_string(),
+            "`Mars/Olympus_Mons` is not a time zone of the IANA database; write a name such as \
+             `Europe/Berlin` or `UTC`"
+        );
+    }
+
+    #[test]
+    fn renamed_zone_keeps_working() {
+        let [old, new] = ["Asia/Katmandu", "Asia/Kathmandu"].map(|name| Zone::parse(name).expect(name));
+        let at = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        assert_eq!(old.local(at), new.local(at));
+        assert_eq!(old.name(), "Asia/Katmandu");
     }
 }
