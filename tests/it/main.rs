@@ -1,3 +1,9 @@
 //! The one integration-test binary, mirrored by path on `src/`.
 
-fn main() {}
+#![allow(
+    clippy::unwrap_used,
+    reason = "what cannot go on in a test fails it, also in what tests share"
+)]
+
+mod layering;
+mod readme;
