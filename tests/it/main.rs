@@ -1,3 +1,10 @@
 //! The one integration-test binary, mirrored by path on `src/`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what cannot go on in a test fails it, also in what tests share"
+)]
+
+mod layering;
+mod readme;
 mod schedule;

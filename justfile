@@ -1,0 +1,47 @@
+# What people do with this repository. CI does the same through the scripts, without just.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# List the recipes
+_default:
+    @just --list --unsorted
+
+# Start everything: private PostgreSQL, API, scheduler, runners
+dev *arguments:
+    cargo run -- dev {{ arguments }}
+
+# Run all tests, or those whose name contains FILTER
+test *filter:
+    cargo test {{ filter }}
+
+# Check format, clippy, shell, spelling
+lint:
+    scripts/lint
+
+# Format everything
+fmt:
+    cargo fmt --all
+    scripts/tools just --unstable --fmt
+
+# Refresh .sqlx/ after a change of a statement or a migration
+prepare:
+    scripts/prepare
+
+# Refresh openapi/openapi.json after a change of the interface
+openapi:
+    scripts/openapi
+
+# Refresh every generated file
+generated: prepare openapi
+
+# Hold the dependency tree against deny.toml
+deny:
+    scripts/deny
+
+# Run the benchmarks
+bench *arguments:
+    cargo bench {{ arguments }}
+
+# Everything that CI checks
+ci:
+    .ci/run
