@@ -52,7 +52,7 @@ pub fn document() -> OpenApi {
     let mut document = super::routes().into_openapi();
     for item in document.paths.paths.values_mut() {
         for (method, operation) in operations(item) {
-            complete(method, operation);
+            complete(&method, operation);
         }
     }
     document
@@ -72,7 +72,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Ope
 
 /// Adds the problems that follow from what an operation takes: the extractors that refuse are the
 /// ones its parts stand for, so no handler repeats them and none forgets them.
-fn complete(method: HttpMethod, operation: &mut Operation) {
+fn complete(method: &HttpMethod, operation: &mut Operation) {
     let mut kinds = vec![Kind::Internal];
     let secured = operation
         .security
@@ -93,7 +93,7 @@ fn complete(method: HttpMethod, operation: &mut Operation) {
             Kind::InvalidBody,
         ]);
     }
-    if method == HttpMethod::Post && operation.request_body.is_some() {
+    if *method == HttpMethod::Post && operation.request_body.is_some() {
         kinds.extend([Kind::ProjectForbidden, Kind::Conflict, Kind::IdempotencyKeyReused]);
     }
     for parameter in operation.parameters.iter().flatten() {

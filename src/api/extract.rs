@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -51,18 +52,23 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
         match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(rejection) => {
-                type AtPath = serde_path_to_error::Error<serde::de::value::Error>;
-                let at = rejection
-                    .source()
-                    .and_then(|error| error.downcast_ref::<AtPath>());
-                Err(at.map_or_else(
-                    || Problem::parameter("", rejection.to_string()),
-                    |at| Problem::parameter(&at.path().to_string(), at.inner().to_string()),
-                ))
-            }
+            Err(rejection) => Err(misfit(&rejection)),
         }
     }
+}
+
+/// Which parameter does not fit: axum keeps the path in a cause of its error.
+fn misfit(rejection: &QueryRejection) -> Problem {
+    type AtPath = serde_path_to_error::Error<serde::de::value::Error>;
+    let mut cause = rejection.source();
+    while let Some(error) = cause {
+        if let Some(at) = error.downcast_ref::<AtPath>() {
+            let path = at.path().to_string();
+            return Problem::parameter(path.trim_start_matches('.'), at.inner().to_string());
+        }
+        cause = error.source();
+    }
+    Problem::parameter("", rejection.body_text())
 }
 
 /// The bytes of a JSON body, as they came, within the size and the time there is for them.

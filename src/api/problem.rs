@@ -95,7 +95,8 @@ pub(super) struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<Violation>,
-    header: Option<(header::HeaderName, HeaderValue)>,
+    // Boxed, so that the error of every fallible function here stays small.
+    header: Option<Box<(header::HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -130,7 +131,9 @@ impl Problem {
     }
 
     pub(super) fn with_header(mut self, name: header::HeaderName, value: &str) -> Self {
-        self.header = HeaderValue::from_str(value).ok().map(|value| (name, value));
+        self.header = HeaderValue::from_str(value)
+            .ok()
+            .map(|value| Box::new((name, value)));
         self
     }
 }
@@ -164,7 +167,7 @@ impl IntoResponse for Problem {
     /// An answer without a body yet; [`write`] adds it.
     fn into_response(self) -> Response {
         let mut response = self.kind.status().into_response();
-        if let Some((name, value)) = &self.header {
+        if let Some((name, value)) = self.header.as_deref() {
             response.headers_mut().insert(name, value.clone());
         }
         response.extensions_mut().insert(self);
