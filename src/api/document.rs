@@ -5,19 +5,23 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use utoipa::OpenApi as _;
 use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr};
+use utoipa::openapi::schema::ArrayItems;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, Schema};
 
-use super::logs::{LogEnd, LogEvent};
 use super::problem::{self, Kind, MEDIA_TYPE};
+
+const NO_SCOPES: [&str; 0] = [];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "orchestrator",
         description = "A workflow service: jobs come in by webhook, API or schedule, runners run them, and everything that happened can be read back.\n\nEvery error is `application/problem+json` (RFC 9457) with a stable `code` and a `request_id`. Send your own `X-Request-Id` to find a request again in the log. Lists are read a page at a time: follow the `Link` header or pass `next_cursor` as `cursor`.",
+        contact(name = "The operator of this server"),
         license(name = "MIT", identifier = "MIT"),
     ),
     servers((url = "/", description = "This server")),
@@ -26,7 +30,7 @@ use super::problem::{self, Kind, MEDIA_TYPE};
         (name = "jobs", description = "Jobs: put in, listed, followed."),
         (name = "health", description = "For probes, scrapers and tools. No token is needed."),
     ),
-    components(schemas(problem::Shape, LogEvent, LogEnd)),
+    components(schemas(problem::Shape)),
 )]
 struct Frame;
 
@@ -52,10 +56,47 @@ pub fn document() -> OpenApi {
     let mut document = super::routes().into_openapi();
     for item in document.paths.paths.values_mut() {
         for (method, operation) in operations(item) {
-            complete(&method, operation);
+            let scope = needed_scope(operation);
+            complete(&method, operation, scope.is_some());
+            if let Some(scope) = scope {
+                say_scope(operation, &scope);
+            }
         }
     }
+    if let Some(components) = &mut document.components {
+        refer_to_rows(&mut components.schemas);
+    }
     document
+}
+
+/// The scope an operation names in its `security`.
+fn needed_scope(operation: &Operation) -> Option<String> {
+    let needs = serde_json::to_value(operation.security.as_ref()?).ok()?;
+    needs[0]["bearer"][0].as_str().map(str::to_owned)
+}
+
+/// Scopes of plain bearer tokens are new in 3.1 and many tools refuse them: they read it in the
+/// description, and programs in `x-scope`.
+fn say_scope(operation: &mut Operation, scope: &str) {
+    operation.security = Some(vec![SecurityRequirement::new("bearer", NO_SCOPES)]);
+    let description = operation.description.get_or_insert_default();
+    description.push_str(&format!("\n\nNeeds a token with the scope `{scope}`."));
+    let extension = ExtensionsBuilder::new().add("x-scope", scope).build();
+    operation.extensions.get_or_insert_default().merge(extension);
+}
+
+/// utoipa writes the rows of a page out in place; clients are to get them as the type they are.
+fn refer_to_rows(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    for (name, schema) in schemas {
+        let Some(row) = name.strip_prefix("Listing_") else {
+            continue;
+        };
+        if let RefOr::T(Schema::Object(page)) = schema
+            && let Some(RefOr::T(Schema::Array(items))) = page.properties.get_mut("items")
+        {
+            items.items = ArrayItems::from(Ref::from_schema_name(row));
+        }
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Operation)> {
@@ -72,12 +113,8 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Ope
 
 /// Adds the problems that follow from what an operation takes: the extractors that refuse are the
 /// ones its parts stand for, so no handler repeats them and none forgets them.
-fn complete(method: &HttpMethod, operation: &mut Operation) {
+fn complete(method: &HttpMethod, operation: &mut Operation, secured: bool) {
     let mut kinds = vec![Kind::Internal];
-    let secured = operation
-        .security
-        .as_deref()
-        .is_some_and(|needs| needs.iter().any(|need| *need != Default::default()));
     if secured {
         kinds.extend([
             Kind::Unauthenticated,
@@ -111,12 +148,18 @@ fn complete(method: &HttpMethod, operation: &mut Operation) {
     {
         kinds.push(Kind::NotReady);
     }
+    let answers = &mut operation.responses.responses;
+    answers.insert("400".to_owned(), RefOr::T(no_request()));
     for (status, kinds) in by_status(kinds) {
-        let answers = &mut operation.responses.responses;
         answers
             .entry(status.as_str().to_owned())
             .or_insert_with(|| RefOr::T(answer(status, &kinds)));
     }
+}
+
+/// What is no HTTP at all is refused before any route is looked for.
+fn no_request() -> Response {
+    Response::new("The bytes are no HTTP request. The answer has no body, and the connection is closed.")
 }
 
 fn by_status(mut kinds: Vec<Kind>) -> BTreeMap<StatusCode, Vec<Kind>> {

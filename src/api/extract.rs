@@ -43,6 +43,32 @@ pub(super) fn no_such_job(id: JobId) -> Problem {
     )
 }
 
+/// The key under which a repeated request is answered with the first one's job.
+#[derive(utoipa::IntoParams)]
+#[into_params(names("Idempotency-Key"), parameter_in = Header)]
+pub(super) struct IdempotencyKey(
+    /// The same as `idempotency_key` in the body; both may be sent if they are equal.
+    #[param(min_length = 1, max_length = 255, example = "build-4711")]
+    pub(super) Option<String>,
+);
+
+impl FromRequestParts<Api> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        match value.to_str() {
+            Ok(key) if (1..=255).contains(&key.len()) => Ok(Self(Some(key.to_owned()))),
+            _ => Err(Problem::parameter(
+                "Idempotency-Key",
+                "must be 1 to 255 ASCII characters",
+            )),
+        }
+    }
+}
+
 /// Parameters of the query. Unknown ones are refused, so that a misspelt filter is never ignored.
 pub(super) struct Parameters<T>(pub(super) T);
 

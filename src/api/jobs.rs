@@ -1,7 +1,7 @@
 //! Jobs: put in, listed, shown.
 
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::auth::{Allowed, Read, Submit};
-use super::extract::{JobPath, Json, Parameters, no_such_job};
+use super::extract::{IdempotencyKey, JobPath, Json, Parameters, no_such_job};
 use super::pagination::{Listing, Window, answer};
 use super::problem::{Kind, Problem};
 use super::{Api, auth};
@@ -149,35 +149,20 @@ impl From<submit::Error> for Problem {
 pub(super) async fn accept(
     api: &Api,
     caller: &Caller,
-    headers: &HeaderMap,
+    key: Option<String>,
     body: &[u8],
 ) -> Result<Accepted, Problem> {
     let mut spec = JobSpec::read(body).map_err(Problem::body)?;
-    if let Some(key) = idempotency_key(headers)? {
-        match &spec.idempotency_key {
-            Some(other) if *other != key => {
-                return Err(Problem::parameter(
-                    "Idempotency-Key",
-                    "is not the body's idempotency_key; send one of the two",
-                ));
-            }
-            _ => spec.idempotency_key = Some(key),
+    if key.is_some() {
+        if spec.idempotency_key.is_some() && spec.idempotency_key != key {
+            return Err(Problem::parameter(
+                "Idempotency-Key",
+                "is not the body's idempotency_key; send one of the two",
+            ));
         }
+        spec.idempotency_key = key;
     }
     Ok(submit::submit(&api.pool, &api.hints, caller, &spec).await?)
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    match value.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => Err(Problem::parameter(
-            "Idempotency-Key",
-            "must be 1 to 255 ASCII characters",
-        )),
-    }
 }
 
 /// A job that is in the table.
@@ -204,7 +189,7 @@ pub(super) struct Submitted {
     path = "/api/v1/jobs",
     operation_id = "submitJob",
     tag = "jobs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same as `idempotency_key` in the body.", min_length = 1, max_length = 255)),
+    params(IdempotencyKey),
     request_body(content = JobSpec, description = "What is to be done", examples(
         ("commands" = (summary = "Two commands, one after the other", value = json!({"goal": "Build and test", "project_id": "demo", "steps": [{"step_id": "build", "argv": ["make"]}, {"step_id": "test", "argv": ["make", "test"], "timeout_sec": 300}]}))),
         ("later" = (summary = "One command, not before a time, once per key", value = json!({"goal": "Nightly report", "project_id": "demo", "idempotency_key": "report-2030-01-01", "run_at": "2030-01-01T02:00:00Z", "steps": [{"step_id": "report", "argv": ["./report.sh"]}]}))),
@@ -217,11 +202,11 @@ pub(super) struct Submitted {
 )]
 pub(super) async fn submit(
     State(api): State<Api>,
-    allowed: Allowed<Submit>,
-    headers: HeaderMap,
+    Allowed { caller, .. }: Allowed<Submit>,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let accepted = accept(&api, &allowed.caller, &headers, &body).await?;
+    let accepted = accept(&api, &caller, key, &body).await?;
     let url = api.settings.link(&format!("/api/v1/jobs/{}", accepted.job));
     let status = match accepted.repeated {
         true => StatusCode::OK,

@@ -7,14 +7,14 @@
 mod follow;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures_util::stream;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
@@ -29,29 +29,24 @@ use follow::Follower;
 const ROWS: u32 = 64;
 
 /// The data of an event `log`: a piece of output.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 pub(super) struct LogEvent {
     /// The attempt that printed it.
-    #[schema(minimum = 1)]
     attempt: i32,
     /// Its place within the attempt.
-    #[schema(minimum = 0)]
     seq: i32,
     /// Index of the step that printed it.
-    #[schema(minimum = 0)]
     position: i16,
     /// `stdout`, `stderr` or `system`.
-    #[schema(example = "stdout")]
     stream: String,
     /// When it was read.
     at: DateTime<Utc>,
     /// The text; it may end within a line.
-    #[schema(example = "hello\n")]
     body: String,
 }
 
 /// The data of the event `end`: the job has ended, and so has its output.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 pub(super) struct LogEnd {
     state: JobState,
     /// Why it failed or was cancelled.
@@ -73,21 +68,51 @@ impl From<log::Line> for LogEvent {
     }
 }
 
+/// The event a reader saw last, as they send it when they take a stream up again.
+#[derive(utoipa::IntoParams)]
+#[into_params(names("Last-Event-ID"), parameter_in = Header)]
+pub(super) struct LastEvent(
+    /// Begin behind the event with this id; without it, at the beginning.
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,9}-[0-9]{1,9}$", example = "1-41")]
+    log::Place,
+);
+
+impl FromRequestParts<Api> for LastEvent {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let value = parts.headers.get("last-event-id");
+        let Some(value) = value.filter(|value| !value.is_empty()) else {
+            return Ok(Self(log::Place::START));
+        };
+        let place = || {
+            let (attempt, seq) = value.to_str().ok()?.split_once('-')?;
+            Some(log::Place {
+                attempt: attempt.parse().ok()?,
+                seq: seq.parse().ok()?,
+            })
+        };
+        place().map(Self).ok_or_else(|| {
+            let reason = "is no id of an event of this stream, which looks like 1-41";
+            Problem::parameter("Last-Event-ID", reason)
+        })
+    }
+}
+
 /// Read or follow a job's output
 ///
 /// As `text/plain`: everything printed up to now, in order. With `Accept: text/event-stream`: an
-/// event `log` for each piece, as it comes, until an event `end` says how the job ended. An event's
-/// id is `attempt-seq`; send the last one seen as `Last-Event-ID` to go on behind it, with nothing
-/// lost or doubled. A stream that closes without `end` is to be taken up again.
+/// event `log` for each piece, as it comes, until an event `end` says how the job ended. Their data
+/// is JSON: `attempt`, `seq`, `position` (of the step), `stream` (`stdout`, `stderr`, `system`), `at`
+/// and `body` of a `log`; `state`, `code` and `message` of the `end`. An event's id is `attempt-seq`;
+/// send the last one seen as `Last-Event-ID` to go on behind it, with nothing lost or doubled. A
+/// stream that closes without `end` is to be taken up again.
 #[utoipa::path(
     get,
     path = "/api/v1/jobs/{id}/logs",
     operation_id = "readLogs",
     tag = "jobs",
-    params(
-        ("id" = JobId, Path, description = "The job"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Begin behind this event; without it, at the beginning.", pattern = "^[0-9]{1,10}-[0-9]{1,10}$", example = "1-41"),
-    ),
+    params(("id" = JobId, Path, description = "The job"), LastEvent),
     responses((status = 200, description = "What the steps printed", content(
         (String = "text/plain", example = "hello\n"),
         (String = "text/event-stream", example = "event: log\nid: 1-0\ndata: {\"attempt\":1,\"seq\":0,\"position\":0,\"stream\":\"stdout\",\"at\":\"2030-01-01T02:00:00Z\",\"body\":\"hello\\n\"}\n\nevent: end\ndata: {\"state\":\"succeeded\",\"code\":null,\"message\":null}\n\n"),
@@ -98,9 +123,9 @@ pub(super) async fn read(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
     JobPath(id): JobPath,
+    LastEvent(after): LastEvent,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let after = last_event(&headers)?;
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
     standing.ok_or_else(|| no_such_job(id))?;
     if !wants_events(&headers) {
@@ -117,26 +142,6 @@ fn wants_events(headers: &HeaderMap) -> bool {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .any(|accept| accept.to_ascii_lowercase().contains("text/event-stream"))
-}
-
-/// The place behind the event a reader saw last.
-fn last_event(headers: &HeaderMap) -> Result<log::Place, Problem> {
-    let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) else {
-        return Ok(log::Place::START);
-    };
-    let place = || {
-        let (attempt, seq) = value.to_str().ok()?.split_once('-')?;
-        Some(log::Place {
-            attempt: attempt.parse().ok()?,
-            seq: seq.parse().ok()?,
-        })
-    };
-    place().ok_or_else(|| {
-        Problem::parameter(
-            "Last-Event-ID",
-            "is no id of an event of this stream, which looks like 1-41",
-        )
-    })
 }
 
 /// Everything up to now. The first rows are read before the answer begins, so that a database that

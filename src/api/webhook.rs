@@ -1,13 +1,13 @@
 //! The webhook: the predecessor's entrance, kept as it was.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Submit};
-use super::extract::Json;
+use super::extract::{IdempotencyKey, Json};
 use super::jobs::accept;
 use super::problem::Problem;
 use crate::domain::id::JobId;
@@ -38,7 +38,7 @@ pub(super) struct Receipt {
     path = "/webhook",
     operation_id = "receiveWebhook",
     tag = "webhook",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same as `idempotency_key` in the body.", min_length = 1, max_length = 255)),
+    params(IdempotencyKey),
     request_body(content = JobSpec, description = "What is to be done", examples(
         ("command" = (summary = "One command", value = json!({"goal": "Say hello", "project_id": "demo", "steps": [{"step_id": "hello", "argv": ["echo", "hello"]}]}))),
         ("goal" = (summary = "A goal: plan, implement and review it", value = json!({"goal": "Add a changelog", "project_id": "demo", "idempotency_key": "changelog-1"}))),
@@ -51,11 +51,11 @@ pub(super) struct Receipt {
 )]
 pub(super) async fn receive(
     State(api): State<Api>,
-    allowed: Allowed<Submit>,
-    headers: HeaderMap,
+    Allowed { caller, .. }: Allowed<Submit>,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json,
 ) -> Result<(StatusCode, axum::Json<Receipt>), Problem> {
-    let accepted = accept(&api, &allowed.caller, &headers, &body).await?;
+    let accepted = accept(&api, &caller, key, &body).await?;
     let status = match accepted.repeated {
         true => StatusCode::OK,
         false => StatusCode::ACCEPTED,
