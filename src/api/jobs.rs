@@ -236,6 +236,7 @@ pub(super) struct Filter {
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u16>,
     /// Where the page begins: `next_cursor` of the page before, with the same filters.
+    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
     cursor: Option<String>,
 }
 

@@ -61,6 +61,8 @@ fn take_in(stream: TcpStream, router: Router, connections: &GracefulShutdown, ov
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
+        // Who has said everything may close their side and still be answered.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let watched = connections.watch(connection);
     tokio::spawn(async move {

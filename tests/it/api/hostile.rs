@@ -187,6 +187,26 @@ async fn a_body_of_ten_megabytes_is_413_and_the_client_can_read_that() {
     assert_eq!(jobs(&server).await, 0);
 }
 
+#[tokio::test]
+async fn a_client_that_sends_everything_before_it_reads_still_gets_the_refusal() {
+    let server = Server::start().await;
+    let body = vec![b'x'; 10 * 1024 * 1024];
+    for (headers, status) in [
+        (
+            format!("authorization: Bearer {}\r\n", server.admin),
+            "HTTP/1.1 413",
+        ),
+        (String::new(), "HTTP/1.1 401"),
+    ] {
+        let head = format!(
+            "POST /webhook HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        let answer = raw(&server, &[head.as_bytes(), &body].concat()).await;
+        assert!(answer.starts_with(status), "{answer}");
+    }
+}
+
 /// Sends bytes as they are, half-closes, and reads the answer to its end.
 pub(super) async fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address).await.unwrap();

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::Utc;
 use orchestrator::app::lease::Session;
 use orchestrator::domain::attempt::{Ending, Failure, Fence, StepRecord};
+use orchestrator::domain::clock::now;
 use orchestrator::domain::id::{JobId, RunnerId};
 use orchestrator::domain::job::Code;
 use orchestrator::store::runner::NewSession;
@@ -34,13 +34,17 @@ pub(super) async fn claim(session: &Session) -> Fence {
     claimed[0].fence
 }
 
-/// Ends the job `session` holds.
-pub(super) async fn settle(session: &Session, fence: Fence, ending: Ending) {
-    let batch = [Settlement {
+pub(super) fn settlement(fence: Fence, ending: Ending) -> Settlement {
+    Settlement {
         fence,
         ending,
         step: None,
-    }];
+    }
+}
+
+/// Ends the job `session` holds.
+pub(super) async fn settle(session: &Session, fence: Fence, ending: Ending) {
+    let batch = [settlement(fence, ending)];
     assert_eq!(session.settle(&batch).await.unwrap(), [fence.job]);
 }
 
@@ -193,8 +197,8 @@ async fn steps_attempts_and_events_tell_what_happened() {
         failure: Some(failure.clone()),
         exit_code: Some(3),
         signal: None,
-        started_at: Utc::now(),
-        finished_at: Utc::now(),
+        started_at: now(),
+        finished_at: now(),
         output_bytes: 6,
     };
     assert!(session.record_step(fence, &step, 0).await.unwrap());

@@ -2,27 +2,30 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use futures_util::StreamExt as _;
 use orchestrator::app::lease::Session;
 use orchestrator::domain::attempt::{Ending, Fence};
+use orchestrator::domain::clock::now;
 use orchestrator::domain::id::JobId;
+use orchestrator::store;
 use orchestrator::store::log::NewLine;
 use serde_json::Value;
 
-use super::jobs::{claim, session, settle};
+use super::jobs::{claim, session, settle, settlement};
 use super::server::{Server, problem};
 
+fn line(seq: i32) -> NewLine {
+    NewLine {
+        seq,
+        position: 0,
+        stream: "stdout",
+        at: now(),
+        body: format!("line {seq}\n"),
+    }
+}
+
 async fn print(session: &Session, fence: Fence, seqs: std::ops::Range<i32>) {
-    let lines: Vec<_> = seqs
-        .map(|seq| NewLine {
-            seq,
-            position: 0,
-            stream: "stdout",
-            at: Utc::now(),
-            body: format!("line {seq}\n"),
-        })
-        .collect();
+    let lines: Vec<_> = seqs.map(line).collect();
     assert!(session.append_log(fence, &lines).await.unwrap());
 }
 
@@ -165,6 +168,34 @@ async fn lines_printed_just_before_the_end_are_not_lost_to_it() {
 }
 
 #[tokio::test]
+async fn output_that_comes_while_the_job_ends_is_discarded_and_not_added_behind_the_end() {
+    let server = Server::start().await;
+    server.job("demo").await;
+    let session = session(&server).await;
+    let fence = claim(&session).await;
+    // The job is settled and that is not yet committed while output is written.
+    let mut settler = server.pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin").execute(&mut *settler).await.unwrap();
+    let ending = settlement(fence, Ending::Succeeded);
+    store::settle::settle(&mut *settler, session.id, &[ending])
+        .await
+        .unwrap();
+    let late = tokio::spawn(async move { session.append_log(fence, &[line(0)]).await.unwrap() });
+    let waiting = "select count(*) from pg_locks where not granted";
+    while count(&server, waiting).await == 0 {
+        assert!(!late.is_finished());
+        tokio::task::yield_now().await;
+    }
+    sqlx::raw_sql("commit").execute(&mut *settler).await.unwrap();
+    assert!(!late.await.unwrap(), "the lease is lost, and the writer is told");
+    assert_eq!(count(&server, "select count(*) from log").await, 0);
+}
+
+async fn count(server: &Server, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(&server.pool).await.unwrap()
+}
+
+#[tokio::test]
 async fn a_broken_stream_goes_on_behind_the_last_line_seen() {
     let server = Server::start().await;
     let job = server.job("demo").await;
@@ -233,7 +264,7 @@ async fn a_reader_that_does_not_read_holds_no_connection_to_the_database() {
             seq,
             position: 0,
             stream: "stdout",
-            at: Utc::now(),
+            at: now(),
             body: "x".repeat(60_000),
         })
         .collect();
