@@ -48,7 +48,7 @@ pub(super) fn no_such_job(id: JobId) -> Problem {
 #[into_params(names("Idempotency-Key"), parameter_in = Header)]
 pub(super) struct IdempotencyKey(
     /// The same as `idempotency_key` in the body; both may be sent if they are equal.
-    #[param(min_length = 1, max_length = 255, example = "build-4711")]
+    #[param(value_type = String, required = false, min_length = 1, max_length = 255, example = "build-4711")]
     pub(super) Option<String>,
 );
 

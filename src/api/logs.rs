@@ -73,7 +73,7 @@ impl From<log::Line> for LogEvent {
 #[into_params(names("Last-Event-ID"), parameter_in = Header)]
 pub(super) struct LastEvent(
     /// Begin behind the event with this id; without it, at the beginning.
-    #[param(value_type = Option<String>, pattern = "^[0-9]{1,9}-[0-9]{1,9}$", example = "1-41")]
+    #[param(value_type = String, required = false, pattern = "^[0-9]{1,9}-[0-9]{1,9}$", example = "1-41")]
     log::Place,
 );
 
@@ -81,8 +81,7 @@ impl FromRequestParts<Api> for LastEvent {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
-        let value = parts.headers.get("last-event-id");
-        let Some(value) = value.filter(|value| !value.is_empty()) else {
+        let Some(value) = parts.headers.get("last-event-id") else {
             return Ok(Self(log::Place::START));
         };
         let place = || {

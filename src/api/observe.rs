@@ -50,13 +50,19 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
 
 fn record(method: &'static str, route: String, status: u16, begun: Instant) {
     let elapsed = begun.elapsed();
+    // Probes and scrapes come every few seconds, and say nothing while they are well.
+    let is_probe = route.starts_with("/health") || route == "/metrics";
     metrics::histogram!(
         "orchestrator_http_request_duration_seconds",
         "method" => method, "route" => route, "status" => status.to_string(),
     )
     .record(elapsed);
     let duration_ms = elapsed.as_secs_f64() * 1000.0;
-    tracing::info!(http.status = status, duration_ms, "answered");
+    if is_probe && status < 400 {
+        tracing::debug!(http.status = status, duration_ms, "answered");
+    } else {
+        tracing::info!(http.status = status, duration_ms, "answered");
+    }
 }
 
 /// The caller's own id when it is short and plain, or a new one.

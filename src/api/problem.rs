@@ -267,3 +267,58 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!(panic = said, "a handler panicked");
     Problem::internal().into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use serde_json::Value;
+    use strum::IntoEnumIterator as _;
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+    use crate::api::observe::observe;
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_says_nothing_of_the_cause() {
+        let router: Router = Router::new()
+            .route("/", get(async || -> () { panic!("a secret") }))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn(observe));
+        let request = axum::extract::Request::new(Body::empty());
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["code"], "internal");
+        assert!(problem["request_id"].is_string());
+        assert!(!String::from_utf8_lossy(&body).contains("a secret"));
+    }
+
+    #[test]
+    fn codes_and_addresses_of_problems_are_what_programs_match() {
+        let all: Vec<_> = Kind::iter()
+            .map(|kind| format!("{} {} {}", kind.status().as_u16(), kind.code(), kind.uri()))
+            .collect();
+        insta::assert_snapshot!(all.join("\n"), @r"
+        401 unauthenticated /problems/unauthenticated
+        403 missing_scope /problems/missing-scope
+        403 project_forbidden /problems/project-forbidden
+        404 not_found /problems/not-found
+        405 method_not_allowed /problems/method-not-allowed
+        408 request_timeout /problems/request-timeout
+        409 conflict /problems/conflict
+        413 body_too_large /problems/body-too-large
+        415 unsupported_media_type /problems/unsupported-media-type
+        422 invalid_body /problems/invalid-body
+        422 invalid_parameter /problems/invalid-parameter
+        422 idempotency_key_reused /problems/idempotency-key-reused
+        500 internal /problems/internal
+        503 database_unavailable /problems/database-unavailable
+        503 not_ready /problems/not-ready
+        ");
+    }
+}

@@ -14,7 +14,7 @@ pub(crate) struct Database {
 
 /// Makes a database and migrates it.
 pub(crate) async fn database() -> Database {
-    let name = format!("test_{}", Uuid::now_v7().simple());
+    let name = format!("api_test_{}", Uuid::now_v7().simple());
     administrate(format!("create database {name}")).await;
     let mut url = server();
     url.set_path(&name);
