@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ const MAX_ARGV_BYTES: usize = 128 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
     /// What the job is for, 1–5000 characters.
-    #[garde(length(chars, min = 1, max = 5000))]
+    #[garde(length(chars, min = 1, max = 5000), custom(no_nul))]
     #[schema(min_length = 1, max_length = 5000, example = "Build and test")]
     pub goal: String,
     /// Alias of the project the job belongs to.
@@ -52,7 +52,7 @@ pub struct JobSpec {
     #[schema(minimum = -100, maximum = 100, default = 0)]
     pub priority: i16,
     /// Not before this time (RFC 3339).
-    #[garde(skip)]
+    #[garde(inner(custom(within_the_calendar)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<DateTime<Utc>>,
     /// How many times a job whose runner vanished is tried, 1–100.
@@ -72,7 +72,7 @@ pub struct JobSpec {
     #[schema(max_items = 32)]
     pub tags: Vec<String>,
     /// Anything the caller wants to keep with the job.
-    #[garde(skip)]
+    #[garde(custom(no_nul_within))]
     #[serde(default)]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
@@ -93,7 +93,7 @@ pub struct StepSpec {
     #[schema(default = "command")]
     pub agent: String,
     /// What an agent is asked to do, 1–20000 characters.
-    #[garde(inner(length(chars, min = 1, max = 20000)), custom(prompt_for_agents(&self.agent)))]
+    #[garde(inner(length(chars, min = 1, max = 20000), custom(no_nul)), custom(prompt_for_agents(&self.agent)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 20000)]
     pub prompt: Option<String>,
@@ -234,6 +234,29 @@ fn no_nul_in(text: &str) -> garde::Result {
         refuse("must not hold a NUL character")
     } else {
         Ok(())
+    }
+}
+
+/// PostgreSQL's JSON holds no NUL, in whatever depth.
+fn no_nul_within(map: &Map<String, Value>, (): &()) -> garde::Result {
+    map.iter()
+        .try_for_each(|(key, value)| no_nul_in(key).and_then(|()| no_nul_in_value(value)))
+}
+
+fn no_nul_in_value(value: &Value) -> garde::Result {
+    match value {
+        Value::String(text) => no_nul_in(text),
+        Value::Array(items) => items.iter().try_for_each(no_nul_in_value),
+        Value::Object(map) => no_nul_within(map, &()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
+
+/// PostgreSQL's calendar begins later than chrono's, and nobody waits until the year 10000.
+fn within_the_calendar(at: &DateTime<Utc>, (): &()) -> garde::Result {
+    match at.year() {
+        1970..=9999 => Ok(()),
+        year => refuse(format!("is in the year {year}; allowed are 1970 to 9999")),
     }
 }
 

@@ -214,6 +214,39 @@ pub async fn find(db: impl Executor<'_>, id: JobId, projects: Reach<'_>) -> Resu
     Ok(row.map(|row| job!(row)))
 }
 
+/// Where a job is in its life, for who follows it.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Where it is.
+    pub state: JobState,
+    /// Why it failed or was cancelled.
+    pub code: Option<Code>,
+    /// The same as a sentence.
+    pub message: Option<String>,
+}
+
+/// Where one job is, if the caller may see it; reads nothing but its narrow row.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn standing(db: impl Executor<'_>, id: JobId, projects: Reach<'_>) -> Result<Option<Standing>> {
+    let projects = reach(projects);
+    let row = sqlx::query!(
+        r#"select state as "state: Named<JobState>", code as "code: Named<Code>", message
+             from job where id = $1 and ($2::uuid[] is null or project_id = any ($2))"#,
+        id.0,
+        projects.as_deref(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Standing {
+        state: row.state.0,
+        code: row.code.map(|code| code.0),
+        message: row.message,
+    }))
+}
+
 /// Which jobs a list shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Filter<'a> {

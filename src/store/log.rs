@@ -41,7 +41,9 @@ pub async fn append(
     let held = sqlx::query_scalar!(
         r#"
         with held as (
-            select id, attempt from job where id = $1 and attempt = $2 and runner_id = $3 and state = 'running'
+            -- Shared with nobody who ends the attempt: output is either there before the end is, or not
+            -- at all, so whoever follows the job and sees its end has seen everything it printed.
+            select id, attempt from job where id = $1 and attempt = $2 and runner_id = $3 and state = 'running' for share
         ), kept as (
             insert into log (job_id, attempt, seq, position, stream, at, body)
             select held.id, held.attempt, line.*

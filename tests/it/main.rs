@@ -5,6 +5,9 @@
     reason = "what cannot go on in a test fails it, also in what tests share"
 )]
 
+mod api;
 mod layering;
+mod openapi;
 mod readme;
 mod schedule;
+mod support;

@@ -1,0 +1,110 @@
+//! Who is calling: a bearer token, and the scope a handler asks for in its signature.
+
+use std::marker::PhantomData;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use secrecy::SecretString;
+
+use super::Api;
+use super::problem::{Kind, Problem};
+use crate::app::authenticate::{self, Caller, authenticate};
+use crate::domain::token::Scope;
+
+/// Longest secret that is looked up, in bytes. Ours have 42; those of the environment may be longer.
+const LONGEST: usize = 512;
+
+/// A caller who may do what `S` covers. A handler that takes one cannot be reached without.
+pub(super) struct Allowed<S> {
+    pub(super) caller: Caller,
+    scope: PhantomData<S>,
+}
+
+/// A scope as a type.
+pub(super) trait Needs {
+    const SCOPE: Scope;
+}
+
+/// May see jobs and what came of them.
+pub(super) struct Read;
+
+impl Needs for Read {
+    const SCOPE: Scope = Scope::Read;
+}
+
+/// May put jobs in.
+pub(super) struct Submit;
+
+impl Needs for Submit {
+    const SCOPE: Scope = Scope::Submit;
+}
+
+impl<S: Needs + Send> FromRequestParts<Api> for Allowed<S> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let secret = presented(parts)?;
+        let caller = match authenticate(&api.pool, &secret).await {
+            Ok(caller) => caller,
+            Err(authenticate::Error::Unknown) => {
+                return Err(refused("the token is unknown, revoked or expired"));
+            }
+            Err(authenticate::Error::Store(error)) => return Err(error.into()),
+        };
+        tracing::Span::current().record("caller", &caller.actor);
+        if !caller.may(S::SCOPE) {
+            return Err(lacking(S::SCOPE));
+        }
+        Ok(Self {
+            caller,
+            scope: PhantomData,
+        })
+    }
+}
+
+/// The secret of the one `Authorization: Bearer` header there has to be.
+fn presented(parts: &Parts) -> Result<SecretString, Problem> {
+    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+    let (header, again) = (headers.next(), headers.next());
+    let Some(header) = header else {
+        return Err(challenge(
+            "send the token as `Authorization: Bearer <token>`",
+            r#"Bearer realm="orchestrator""#,
+        ));
+    };
+    if again.is_some() {
+        return Err(refused("there is more than one Authorization header; send one"));
+    }
+    let text = std::str::from_utf8(header.as_bytes())
+        .map_err(|_| refused("the Authorization header is not UTF-8"))?;
+    let secret = match text.split_once(' ') {
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => secret.trim(),
+        _ => return Err(refused("the Authorization header is not `Bearer <token>`")),
+    };
+    match secret.len() {
+        0 => Err(refused("the token is empty")),
+        1..=LONGEST => Ok(SecretString::from(secret)),
+        _ => Err(refused("the token is longer than 512 bytes")),
+    }
+}
+
+fn refused(detail: &str) -> Problem {
+    challenge(detail, r#"Bearer realm="orchestrator", error="invalid_token""#)
+}
+
+fn challenge(detail: &str, value: &str) -> Problem {
+    Problem::new(Kind::Unauthenticated, detail).with_header(WWW_AUTHENTICATE, value)
+}
+
+/// The caller is known, and may not do this.
+pub(super) fn lacking(scope: Scope) -> Problem {
+    Problem::new(
+        Kind::MissingScope,
+        format!("this needs a token with the scope `{scope}`"),
+    )
+    .with_header(
+        WWW_AUTHENTICATE,
+        &format!(r#"Bearer realm="orchestrator", error="insufficient_scope", scope="{scope}""#),
+    )
+}

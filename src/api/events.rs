@@ -1,0 +1,91 @@
+//! What happened to a job, from the audit log.
+
+use axum::extract::{OriginalUri, State};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::auth::{Allowed, Read};
+use super::extract::{JobPath, Parameters, no_such_job};
+use super::pagination::{Listing, Window, answer};
+use super::problem::Problem;
+use crate::domain::id::JobId;
+use crate::store;
+
+/// Something that happened.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Event {
+    /// Its place in the log; later is higher.
+    #[schema(minimum = 1, example = 42)]
+    id: i64,
+    /// When it happened, by the database's clock.
+    at: DateTime<Utc>,
+    /// The attempt it happened in, if in one.
+    attempt: Option<i32>,
+    /// What happened.
+    #[schema(example = "job.submitted")]
+    kind: String,
+    /// Who did it.
+    #[schema(example = "token:ci")]
+    actor: String,
+    /// Anything more.
+    #[schema(value_type = Option<Object>)]
+    detail: Option<Value>,
+}
+
+impl From<store::event::Event> for Event {
+    fn from(event: store::event::Event) -> Self {
+        Self {
+            id: event.id,
+            at: event.at,
+            attempt: event.attempt,
+            kind: event.kind,
+            actor: event.actor,
+            detail: event.detail,
+        }
+    }
+}
+
+/// Which page of a job's events is asked for.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Pages {
+    /// Most events on the page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<u16>,
+    /// Where the page begins: `next_cursor` of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
+    cursor: Option<String>,
+}
+
+/// List a job's events
+///
+/// What happened to the job and who did it, the first event first, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{id}/events",
+    operation_id = "listJobEvents",
+    tag = "jobs",
+    params(("id" = JobId, Path, description = "The job"), Pages),
+    responses((status = 200, description = "A page of events", body = Listing<Event>,
+               headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
+    security(("bearer" = ["read"])),
+)]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Allowed { caller, .. }: Allowed<Read>,
+    JobPath(id): JobPath,
+    OriginalUri(uri): OriginalUri,
+    Parameters(query): Parameters<Pages>,
+) -> Result<Response, Problem> {
+    let key = format!("events {id}");
+    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
+    let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
+    standing.ok_or_else(|| no_such_job(id))?;
+    let page = store::event::of_job(&api.pool, id, window.after, window.limit).await?;
+    Ok(answer::<_, Event>(page, &key, &uri, &api.settings))
+}

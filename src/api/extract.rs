@@ -1,0 +1,195 @@
+//! What handlers take from a request, each refused with a problem that says what is wrong.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+
+use super::Api;
+use super::problem::{Kind, Problem};
+use crate::domain::id::JobId;
+use crate::domain::problem::Violation;
+
+/// Longest time a body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(30);
+
+/// The job a path names.
+pub(super) struct JobPath(pub(super) JobId);
+
+impl FromRequestParts<Api> for JobPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let id = Path::<String>::from_request_parts(parts, api)
+            .await
+            .ok()
+            .and_then(|Path(text)| text.parse().ok());
+        id.map(Self)
+            .ok_or_else(|| Problem::new(Kind::NotFound, "a job's id is a UUID, and this is none"))
+    }
+}
+
+/// There is no such job, or the caller may not know of it.
+pub(super) fn no_such_job(id: JobId) -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        format!("there is no job {id} that this token can see"),
+    )
+}
+
+/// The key under which a repeated request is answered with the first one's job.
+#[derive(utoipa::IntoParams)]
+#[into_params(names("Idempotency-Key"), parameter_in = Header)]
+pub(super) struct IdempotencyKey(
+    /// The same as `idempotency_key` in the body; both may be sent if they are equal.
+    #[param(value_type = String, required = false, min_length = 1, max_length = 255, example = "build-4711")]
+    pub(super) Option<String>,
+);
+
+impl FromRequestParts<Api> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        match value.to_str() {
+            Ok(key) if (1..=255).contains(&key.len()) => Ok(Self(Some(key.to_owned()))),
+            _ => Err(Problem::parameter(
+                "Idempotency-Key",
+                "must be 1 to 255 ASCII characters",
+            )),
+        }
+    }
+}
+
+/// Parameters of the query. Unknown ones are refused, so that a misspelt filter is never ignored.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(misfit(&rejection)),
+        }
+    }
+}
+
+/// Which parameter does not fit: axum keeps the path in a cause of its error.
+fn misfit(rejection: &QueryRejection) -> Problem {
+    type AtPath = serde_path_to_error::Error<serde::de::value::Error>;
+    let mut cause = rejection.source();
+    while let Some(error) = cause {
+        if let Some(at) = error.downcast_ref::<AtPath>() {
+            let path = at.path().to_string();
+            return Problem::parameter(path.trim_start_matches('.'), at.inner().to_string());
+        }
+        cause = error.source();
+    }
+    Problem::parameter("", rejection.body_text())
+}
+
+/// The bytes of a JSON body, as they came, within the size and the time there is for them.
+pub(super) struct Json(pub(super) Bytes);
+
+impl FromRequest<Api> for Json {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        must_be_json(request.headers())?;
+        let most = api.settings.max_body_bytes;
+        if announced(request.headers()).is_some_and(|length| length > most as u64) {
+            return Err(too_large(most));
+        }
+        let read = read(request.into_body(), most);
+        let bytes = tokio::time::timeout(ARRIVAL, read).await.map_err(|_| late())??;
+        match unreadable(&bytes) {
+            Some(reason) => Err(Problem::body(vec![Violation::new("", reason)])),
+            None => Ok(Self(bytes)),
+        }
+    }
+}
+
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    let essence = value
+        .as_deref()
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    let is_json = essence == "application/json" || (essence.contains('/') && essence.ends_with("+json"));
+    if !is_json {
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            "send JSON, and say so: `Content-Type: application/json`",
+        ));
+    }
+    // Bodies are kept to a size; one that grows when it is unpacked would get around that.
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|coding| coding != "identity")
+    {
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            "send the body as it is, without Content-Encoding",
+        ));
+    }
+    Ok(())
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn read(body: Body, most: usize) -> Result<Bytes, Problem> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| {
+            Problem::body(vec![Violation::new("", format!("could not be read: {error}"))])
+        })?;
+        if bytes.len() + chunk.len() > most {
+            return Err(too_large(most));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
+}
+
+fn too_large(most: usize) -> Problem {
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("the body is larger than {most} bytes; MAX_WEBHOOK_BODY_BYTES sets the limit"),
+    )
+}
+
+fn late() -> Problem {
+    let seconds = ARRIVAL.as_secs();
+    Problem::new(
+        Kind::RequestTimeout,
+        format!("the body did not arrive within {seconds} s"),
+    )
+    .with_header(header::CONNECTION, "close")
+}
+
+/// Why bytes cannot be JSON as we read it, where the parser's own words would puzzle.
+fn unreadable(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [] => Some("the body is empty; send a JSON object"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
+            Some("the body is not UTF-8 (it looks like UTF-16 or UTF-32); send UTF-8")
+        }
+        [0xef, 0xbb, 0xbf, ..] => Some("the body begins with a byte order mark; send UTF-8 without one"),
+        _ => None,
+    }
+}

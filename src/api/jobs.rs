@@ -1,0 +1,317 @@
+//! Jobs: put in, listed, shown.
+
+use axum::extract::{OriginalUri, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::auth::{Allowed, Read, Submit};
+use super::extract::{IdempotencyKey, JobPath, Json, Parameters, no_such_job};
+use super::pagination::{Listing, Window, answer};
+use super::problem::{Kind, Problem};
+use super::{Api, auth};
+use crate::app::authenticate::Caller;
+use crate::app::submit::{self, Accepted};
+use crate::domain::id::{JobId, ProjectId, RunnerId};
+use crate::domain::job::{Code, JobState};
+use crate::domain::spec::JobSpec;
+use crate::domain::token::Scope;
+use crate::store;
+
+/// A job in a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct JobSummary {
+    id: JobId,
+    /// Alias of the project it belongs to.
+    #[schema(example = "demo")]
+    project_id: String,
+    /// What it is for.
+    #[schema(example = "Build and test")]
+    goal: String,
+    /// Words to find it by.
+    tags: Vec<String>,
+    /// The queue it waits or waited in.
+    #[schema(example = "default")]
+    queue: String,
+    state: JobState,
+    /// Higher goes first within its queue.
+    #[schema(minimum = -100, maximum = 100)]
+    priority: i16,
+    /// Not before this time.
+    run_at: DateTime<Utc>,
+    /// How often it was claimed.
+    #[schema(minimum = 0)]
+    attempt: i32,
+    /// How many runners vanished with it.
+    #[schema(minimum = 0)]
+    losses: i16,
+    /// How many may, before it fails with the code `lost`.
+    #[schema(minimum = 1, maximum = 100)]
+    max_attempts: i16,
+    /// Index of the step that runs, or runs next.
+    #[schema(minimum = 0)]
+    step_position: i16,
+    /// The runner session that holds it.
+    runner_id: Option<RunnerId>,
+    /// When it was accepted.
+    created_at: DateTime<Utc>,
+    /// When it was first claimed.
+    started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    finished_at: Option<DateTime<Utc>>,
+    /// Why it failed or was cancelled.
+    code: Option<Code>,
+    /// The same as a sentence.
+    message: Option<String>,
+}
+
+/// A job with what was asked for.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Job {
+    #[serde(flatten)]
+    summary: JobSummary,
+    /// The specification as it was accepted, defaults filled in.
+    #[schema(value_type = JobSpec)]
+    spec: Value,
+}
+
+impl From<store::job::Job> for JobSummary {
+    fn from(job: store::job::Job) -> Self {
+        Self::of(&job)
+    }
+}
+
+impl JobSummary {
+    fn of(job: &store::job::Job) -> Self {
+        Self {
+            id: job.id,
+            project_id: job.project_alias.clone(),
+            goal: goal(&job.spec),
+            tags: tags(&job.spec),
+            queue: job.queue.clone(),
+            state: job.state,
+            priority: job.priority,
+            run_at: job.run_at,
+            attempt: job.attempt,
+            losses: job.losses,
+            max_attempts: job.max_attempts,
+            step_position: job.step_position,
+            runner_id: job.runner,
+            created_at: job.created_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            code: job.code,
+            message: job.message.clone(),
+        }
+    }
+}
+
+impl From<store::job::Job> for Job {
+    fn from(job: store::job::Job) -> Self {
+        Self {
+            summary: JobSummary::of(&job),
+            spec: job.spec,
+        }
+    }
+}
+
+/// The goal a stored specification names. Every accepted one does.
+pub(super) fn goal(spec: &Value) -> String {
+    spec["goal"].as_str().unwrap_or_default().to_owned()
+}
+
+fn tags(spec: &Value) -> Vec<String> {
+    let tags = spec["tags"].as_array().into_iter().flatten();
+    tags.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+impl From<submit::Error> for Problem {
+    fn from(error: submit::Error) -> Self {
+        match error {
+            submit::Error::Invalid(errors) => Self::body(errors),
+            submit::Error::Scope => auth::lacking(Scope::Submit),
+            error @ submit::Error::Project(_) => Self::new(Kind::ProjectForbidden, error.to_string()),
+            error @ submit::Error::KeyReused { .. } => {
+                Self::new(Kind::IdempotencyKeyReused, error.to_string())
+            }
+            error @ submit::Error::KeyVanished => {
+                Self::new(Kind::Conflict, error.to_string()).with_header(header::RETRY_AFTER, "0")
+            }
+            submit::Error::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Reads a specification and puts the job in; what both entrances share.
+pub(super) async fn accept(
+    api: &Api,
+    caller: &Caller,
+    key: Option<String>,
+    body: &[u8],
+) -> Result<Accepted, Problem> {
+    let mut spec = JobSpec::read(body).map_err(Problem::body)?;
+    if key.is_some() {
+        if spec.idempotency_key.is_some() && spec.idempotency_key != key {
+            return Err(Problem::parameter(
+                "Idempotency-Key",
+                "is not the body's idempotency_key; send one of the two",
+            ));
+        }
+        spec.idempotency_key = key;
+    }
+    Ok(submit::submit(&api.pool, &api.hints, caller, &spec).await?)
+}
+
+/// A job that is in the table.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Submitted {
+    id: JobId,
+    /// Whether it was accepted before, under the same idempotency key.
+    repeated: bool,
+    /// Where to see what becomes of it.
+    #[schema(
+        format = "uri-reference",
+        example = "/api/v1/jobs/01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10"
+    )]
+    url: String,
+}
+
+/// Submit a job
+///
+/// Puts a job into its queue. The answer is sent after the commit: a job that was answered for is
+/// not lost. Under an idempotency key (in the body or the header) a repeat within the project is
+/// answered with the first job and 200.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs",
+    operation_id = "submitJob",
+    tag = "jobs",
+    params(IdempotencyKey),
+    request_body(content = JobSpec, description = "What is to be done", examples(
+        ("commands" = (summary = "Two commands, one after the other", value = json!({"goal": "Build and test", "project_id": "demo", "steps": [{"step_id": "build", "argv": ["make"]}, {"step_id": "test", "argv": ["make", "test"], "timeout_sec": 300}]}))),
+        ("later" = (summary = "One command, not before a time, once per key", value = json!({"goal": "Nightly report", "project_id": "demo", "idempotency_key": "report-2030-01-01", "run_at": "2030-01-01T02:00:00Z", "steps": [{"step_id": "report", "argv": ["./report.sh"]}]}))),
+    )),
+    responses(
+        (status = 201, description = "The job is in the table", body = Submitted, headers(("Location" = String, description = "Where the job is"))),
+        (status = 200, description = "The first job under the same idempotency key", body = Submitted, headers(("Location" = String, description = "Where the job is"))),
+    ),
+    security(("bearer" = ["submit"])),
+)]
+pub(super) async fn submit(
+    State(api): State<Api>,
+    Allowed { caller, .. }: Allowed<Submit>,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json,
+) -> Result<Response, Problem> {
+    let accepted = accept(&api, &caller, key, &body).await?;
+    let url = api.settings.link(&format!("/api/v1/jobs/{}", accepted.job));
+    let status = match accepted.repeated {
+        true => StatusCode::OK,
+        false => StatusCode::CREATED,
+    };
+    let location = [(header::LOCATION, url.clone())];
+    let submitted = Submitted {
+        id: accepted.job,
+        repeated: accepted.repeated,
+        url,
+    };
+    Ok((status, location, axum::Json(submitted)).into_response())
+}
+
+/// Which jobs a list shows.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Only jobs of the project with this alias.
+    #[param(example = "demo", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    project: Option<String>,
+    /// Only jobs in this state.
+    #[param(inline)]
+    state: Option<JobState>,
+    /// Most jobs on the page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<u16>,
+    /// Where the page begins: `next_cursor` of the page before, with the same filters.
+    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
+    cursor: Option<String>,
+}
+
+impl Filter {
+    /// What a cursor is bound to.
+    fn key(&self) -> String {
+        format!("jobs {:?} {:?}", self.project, self.state)
+    }
+}
+
+/// List jobs
+///
+/// The jobs of the token's projects, newest first, a page at a time. A page costs the same wherever
+/// it is, and a job that comes in meanwhile moves none from one page to another.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs",
+    operation_id = "listJobs",
+    tag = "jobs",
+    params(Filter),
+    responses((status = 200, description = "A page of jobs", body = Listing<JobSummary>,
+               headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
+    security(("bearer" = ["read"])),
+)]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Allowed { caller, .. }: Allowed<Read>,
+    OriginalUri(uri): OriginalUri,
+    Parameters(query): Parameters<Filter>,
+) -> Result<Response, Problem> {
+    let key = query.key();
+    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
+    let one = match &query.project {
+        Some(alias) => Some([reachable(&api, &caller, alias).await?]),
+        None => None,
+    };
+    let filter = store::job::Filter {
+        projects: one.as_ref().map(|one| &one[..]).or(caller.projects.as_deref()),
+        state: query.state,
+    };
+    let page = store::job::page(&api.pool, filter, window.after, window.limit).await?;
+    Ok(answer::<_, JobSummary>(page, &key, &uri, &api.settings))
+}
+
+/// The project of that alias. Whether another caller has one of that name is not told.
+async fn reachable(api: &Api, caller: &Caller, alias: &str) -> Result<ProjectId, Problem> {
+    store::project::by_alias(&api.pool, alias)
+        .await?
+        .map(|project| project.id)
+        .filter(|id| caller.reaches(*id))
+        .ok_or_else(|| {
+            let message = format!("this token reaches no project named {alias:?}");
+            Problem::parameter("project", message)
+        })
+}
+
+/// Show a job
+///
+/// The job, where it is in its life, and what was asked for.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{id}",
+    operation_id = "getJob",
+    tag = "jobs",
+    params(("id" = JobId, Path, description = "The job")),
+    responses((status = 200, description = "The job", body = Job)),
+    security(("bearer" = ["read"])),
+)]
+pub(super) async fn show(
+    State(api): State<Api>,
+    Allowed { caller, .. }: Allowed<Read>,
+    JobPath(id): JobPath,
+) -> Result<axum::Json<Job>, Problem> {
+    let found = store::job::find(&api.pool, id, caller.projects.as_deref()).await?;
+    found
+        .map(|job| axum::Json(job.into()))
+        .ok_or_else(|| no_such_job(id))
+}

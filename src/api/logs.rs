@@ -1,0 +1,174 @@
+//! What a job's steps printed: as text up to now, or followed live.
+//!
+//! The table is the only source. A reader is a place in it, `attempt-seq`, and nothing is held for
+//! them between two looks: not a connection to PostgreSQL, not a buffer, so a slow one costs only
+//! their own connection, and one that lost it goes on at the place they name.
+
+mod follow;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use futures_util::stream;
+use serde::Serialize;
+
+use super::Api;
+use super::auth::{Allowed, Read};
+use super::extract::{JobPath, no_such_job};
+use super::problem::Problem;
+use crate::domain::id::JobId;
+use crate::domain::job::{Code, JobState};
+use crate::store::{self, Pool, log};
+use follow::Follower;
+
+/// Rows read at once; a row has at most 64 KiB.
+const ROWS: u32 = 64;
+
+/// The data of an event `log`: a piece of output.
+#[derive(Serialize)]
+pub(super) struct LogEvent {
+    /// The attempt that printed it.
+    attempt: i32,
+    /// Its place within the attempt.
+    seq: i32,
+    /// Index of the step that printed it.
+    position: i16,
+    /// `stdout`, `stderr` or `system`.
+    stream: String,
+    /// When it was read.
+    at: DateTime<Utc>,
+    /// The text; it may end within a line.
+    body: String,
+}
+
+/// The data of the event `end`: the job has ended, and so has its output.
+#[derive(Serialize)]
+pub(super) struct LogEnd {
+    state: JobState,
+    /// Why it failed or was cancelled.
+    code: Option<Code>,
+    /// The same as a sentence.
+    message: Option<String>,
+}
+
+impl From<log::Line> for LogEvent {
+    fn from(line: log::Line) -> Self {
+        Self {
+            attempt: line.attempt,
+            seq: line.seq,
+            position: line.position,
+            stream: line.stream,
+            at: line.at,
+            body: line.body,
+        }
+    }
+}
+
+/// The event a reader saw last, as they send it when they take a stream up again.
+#[derive(utoipa::IntoParams)]
+#[into_params(names("Last-Event-ID"), parameter_in = Header)]
+pub(super) struct LastEvent(
+    /// Begin behind the event with this id; without it, at the beginning.
+    #[param(value_type = String, required = false, pattern = "^[0-9]{1,9}-[0-9]{1,9}$", example = "1-41")]
+    log::Place,
+);
+
+impl FromRequestParts<Api> for LastEvent {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("last-event-id") else {
+            return Ok(Self(log::Place::START));
+        };
+        let place = || {
+            let (attempt, seq) = value.to_str().ok()?.split_once('-')?;
+            Some(log::Place {
+                attempt: attempt.parse().ok()?,
+                seq: seq.parse().ok()?,
+            })
+        };
+        place().map(Self).ok_or_else(|| {
+            let reason = "is no id of an event of this stream, which looks like 1-41";
+            Problem::parameter("Last-Event-ID", reason)
+        })
+    }
+}
+
+/// Read or follow a job's output
+///
+/// As `text/plain`: everything printed up to now, in order. With `Accept: text/event-stream`: an
+/// event `log` for each piece, as it comes, until an event `end` says how the job ended. Their data
+/// is JSON: `attempt`, `seq`, `position` (of the step), `stream` (`stdout`, `stderr`, `system`), `at`
+/// and `body` of a `log`; `state`, `code` and `message` of the `end`. An event's id is `attempt-seq`;
+/// send the last one seen as `Last-Event-ID` to go on behind it, with nothing lost or doubled. A
+/// stream that closes without `end` is to be taken up again.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{id}/logs",
+    operation_id = "readLogs",
+    tag = "jobs",
+    params(("id" = JobId, Path, description = "The job"), LastEvent),
+    responses((status = 200, description = "What the steps printed", content(
+        (String = "text/plain", example = "hello\n"),
+        (String = "text/event-stream", example = "event: log\nid: 1-0\ndata: {\"attempt\":1,\"seq\":0,\"position\":0,\"stream\":\"stdout\",\"at\":\"2030-01-01T02:00:00Z\",\"body\":\"hello\\n\"}\n\nevent: end\ndata: {\"state\":\"succeeded\",\"code\":null,\"message\":null}\n\n"),
+    ))),
+    security(("bearer" = ["read"])),
+)]
+pub(super) async fn read(
+    State(api): State<Api>,
+    Allowed { caller, .. }: Allowed<Read>,
+    JobPath(id): JobPath,
+    LastEvent(after): LastEvent,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
+    standing.ok_or_else(|| no_such_job(id))?;
+    if !wants_events(&headers) {
+        return text(api.pool, id, after).await;
+    }
+    let events = Follower::new(api.pool, id, after, api.stop).events();
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
+}
+
+fn wants_events(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|accept| accept.to_ascii_lowercase().contains("text/event-stream"))
+}
+
+/// Everything up to now. The first rows are read before the answer begins, so that a database that
+/// is away is still a problem and not a cut text.
+async fn text(pool: Pool, id: JobId, after: log::Place) -> Result<Response, Problem> {
+    let first = log::after(&pool, id, after, ROWS).await?;
+    let rows = stream::try_unfold(Some(first), move |rows| {
+        let pool = pool.clone();
+        async move {
+            let Some(rows) = rows else { return Ok(None) };
+            let Some(last) = rows.last() else { return Ok(None) };
+            let place = place(last);
+            let next = match rows.len() < ROWS as usize {
+                true => None,
+                false => Some(log::after(&pool, id, place, ROWS).await?),
+            };
+            let text: String = rows.into_iter().map(|line| line.body).collect();
+            Ok::<_, store::Error>(Some((text, next)))
+        }
+    });
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    Ok((kind, Body::from_stream(rows)).into_response())
+}
+
+/// Where a reader is who has seen `line`.
+fn place(line: &log::Line) -> log::Place {
+    log::Place {
+        attempt: line.attempt,
+        seq: line.seq,
+    }
+}

@@ -1,0 +1,324 @@
+//! Everything that can be answered but success, as RFC 9457 `application/problem+json`.
+//!
+//! A handler answers with a [`Problem`]; [`write`] gives it its body once the request id is known,
+//! so that no answer leaves without one. The catalogue of kinds is also what the document shows.
+
+use std::any::Any;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use strum::{EnumIter, IntoStaticStr};
+use utoipa::ToSchema;
+
+use crate::domain::problem::Violation;
+use crate::store;
+
+/// The media type of every problem.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What kind of problem: its code is stable, and so is its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum Kind {
+    Unauthenticated,
+    MissingScope,
+    ProjectForbidden,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    Conflict,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidBody,
+    InvalidParameter,
+    IdempotencyKeyReused,
+    Internal,
+    DatabaseUnavailable,
+    NotReady,
+}
+
+impl Kind {
+    /// The stable word for it.
+    pub(super) fn code(self) -> &'static str {
+        self.into()
+    }
+
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::MissingScope | Self::ProjectForbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidBody | Self::InvalidParameter | Self::IdempotencyKeyReused => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::DatabaseUnavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "A valid token is needed",
+            Self::MissingScope => "The token lacks a scope",
+            Self::ProjectForbidden => "The token does not reach the project",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "This method is not allowed here",
+            Self::RequestTimeout => "The request did not arrive in time",
+            Self::Conflict => "Something else happened at the same time",
+            Self::BodyTooLarge => "The body is too large",
+            Self::UnsupportedMediaType => "The body has the wrong media type",
+            Self::InvalidBody => "The body is not valid",
+            Self::InvalidParameter => "A parameter is not valid",
+            Self::IdempotencyKeyReused => "The idempotency key belongs to another request",
+            Self::Internal => "Something went wrong here",
+            Self::DatabaseUnavailable => "The database is not available",
+            Self::NotReady => "The service is not ready",
+        }
+    }
+
+    /// Where the kind is described; relative, so that it holds behind any proxy.
+    pub(super) fn uri(self) -> String {
+        format!("/problems/{}", self.code().replace('_', "-"))
+    }
+}
+
+/// A problem on its way out.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    kind: Kind,
+    detail: String,
+    errors: Vec<Violation>,
+    // Boxed, so that the error of every fallible function here stays small.
+    header: Option<Box<(header::HeaderName, HeaderValue)>>,
+}
+
+impl Problem {
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            header: None,
+        }
+    }
+
+    /// What is wrong with the body.
+    pub(super) fn body(errors: Vec<Violation>) -> Self {
+        Self::listing(Kind::InvalidBody, errors)
+    }
+
+    /// What is wrong with one parameter of the query or one header.
+    pub(super) fn parameter(name: &str, message: impl Into<String>) -> Self {
+        Self::listing(Kind::InvalidParameter, vec![Violation::new(name, message)])
+    }
+
+    fn listing(kind: Kind, errors: Vec<Violation>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => only.to_string(),
+            several => format!("{} things are wrong; see `errors`", several.len()),
+        };
+        Self {
+            errors,
+            ..Self::new(kind, detail)
+        }
+    }
+
+    pub(super) fn with_header(mut self, name: header::HeaderName, value: &str) -> Self {
+        self.header = HeaderValue::from_str(value)
+            .ok()
+            .map(|value| Box::new((name, value)));
+        self
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        if error.is_unavailable() {
+            tracing::warn!(error = %error, "the database did not answer a request");
+            return Self::new(
+                Kind::DatabaseUnavailable,
+                "nothing was changed that was not answered for; send the request again shortly",
+            )
+            .with_header(header::RETRY_AFTER, "2");
+        }
+        tracing::error!(error = %error, "the database refused a statement");
+        Self::internal()
+    }
+}
+
+impl Problem {
+    /// The cause is in the log, under the request id, and not in the answer.
+    fn internal() -> Self {
+        Self::new(
+            Kind::Internal,
+            "the cause is in the server's log under this request id; report it to the operator",
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    /// An answer without a body yet; [`write`] adds it.
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        if let Some((name, value)) = self.header.as_deref() {
+            response.headers_mut().insert(name, value.clone());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// What went wrong (RFC 9457). `code` is stable and meant for programs, `detail` for people.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Shape {
+    /// Where the kind of problem is described.
+    #[serde(rename = "type")]
+    #[schema(format = "uri-reference", example = "/problems/invalid-body")]
+    kind: String,
+    /// The kind of problem, for a person.
+    #[schema(example = "The body is not valid")]
+    title: &'static str,
+    /// The HTTP status again.
+    #[schema(minimum = 400, maximum = 599, example = 422)]
+    status: u16,
+    /// The kind of problem, for a program.
+    #[schema(example = "invalid_body")]
+    code: &'static str,
+    /// What is wrong this time, and what to do.
+    #[schema(example = "steps[0].argv: must not be empty")]
+    detail: String,
+    /// Each thing that is wrong with the request, with the path of its field or parameter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Violation>,
+    /// Identifies the request in the server's log.
+    #[schema(example = "01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10")]
+    request_id: String,
+}
+
+impl Shape {
+    fn of(problem: Problem, request_id: &str) -> Self {
+        Self {
+            kind: problem.kind.uri(),
+            title: problem.kind.title(),
+            status: problem.kind.status().as_u16(),
+            code: problem.kind.code(),
+            detail: problem.detail,
+            errors: problem.errors,
+            request_id: request_id.to_owned(),
+        }
+    }
+
+    /// How the kind looks in the document.
+    pub(super) fn example(kind: Kind) -> serde_json::Value {
+        let problem = match kind {
+            Kind::InvalidBody => Problem::body(vec![Violation::new("steps[0].argv", "must not be empty")]),
+            Kind::InvalidParameter => Problem::parameter("limit", "is 0; allowed are 1 to 500"),
+            other => Problem::new(other, other.title()),
+        };
+        serde_json::to_value(Self::of(problem, "01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10")).unwrap_or_default()
+    }
+}
+
+/// Gives a problem its body; leaves every other answer as it is.
+pub(super) fn write(mut response: Response, request_id: &str) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+        return response;
+    };
+    // Strings and numbers: nothing here can fail to become JSON.
+    let json = serde_json::to_vec(&Shape::of(problem, request_id)).unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    headers.remove(header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from(json);
+    response
+}
+
+/// The path exists, the method does not. Axum adds `Allow`, which is all that `OPTIONS` asks for.
+pub(super) async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::new(
+        Kind::MethodNotAllowed,
+        format!("{method} is not allowed here; the Allow header names what is"),
+    )
+    .into_response()
+}
+
+/// A handler panicked; the request is answered all the same.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "tower-http's signature of a panic handler"
+)]
+pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    tracing::error!(panic = said, "a handler panicked");
+    Problem::internal().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use serde_json::Value;
+    use strum::IntoEnumIterator as _;
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+    use crate::api::observe::observe;
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_says_nothing_of_the_cause() {
+        let router: Router = Router::new()
+            .route("/", get(async || -> () { panic!("a secret") }))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn(observe));
+        let request = axum::extract::Request::new(Body::empty());
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["code"], "internal");
+        assert!(problem["request_id"].is_string());
+        assert!(!String::from_utf8_lossy(&body).contains("a secret"));
+    }
+
+    #[test]
+    fn codes_and_addresses_of_problems_are_what_programs_match() {
+        let all: Vec<_> = Kind::iter()
+            .map(|kind| format!("{} {} {}", kind.status().as_u16(), kind.code(), kind.uri()))
+            .collect();
+        insta::assert_snapshot!(all.join("\n"), @r"
+        401 unauthenticated /problems/unauthenticated
+        403 missing_scope /problems/missing-scope
+        403 project_forbidden /problems/project-forbidden
+        404 not_found /problems/not-found
+        405 method_not_allowed /problems/method-not-allowed
+        408 request_timeout /problems/request-timeout
+        409 conflict /problems/conflict
+        413 body_too_large /problems/body-too-large
+        415 unsupported_media_type /problems/unsupported-media-type
+        422 invalid_body /problems/invalid-body
+        422 invalid_parameter /problems/invalid-parameter
+        422 idempotency_key_reused /problems/idempotency-key-reused
+        500 internal /problems/internal
+        503 database_unavailable /problems/database-unavailable
+        503 not_ready /problems/not-ready
+        ");
+    }
+}

@@ -1,0 +1,95 @@
+//! The steps of a job that ended.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::auth::{Allowed, Read};
+use super::extract::{JobPath, no_such_job};
+use super::pagination::Listing;
+use super::problem::Problem;
+use crate::app::overview::overview;
+use crate::domain::id::JobId;
+use crate::domain::job::Code;
+use crate::store;
+
+/// A step that ended, in the attempt that ran it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Step {
+    /// The attempt that ran it.
+    #[schema(minimum = 1)]
+    attempt: i32,
+    /// Index in the specification, from 0.
+    #[schema(minimum = 0)]
+    position: i16,
+    /// Its name in the specification.
+    #[schema(example = "build")]
+    step_id: String,
+    /// Who did it.
+    #[schema(example = "command")]
+    agent: String,
+    /// `succeeded`, `failed`, `cancelled` or `interrupted`.
+    #[schema(example = "succeeded")]
+    status: String,
+    /// Why it did not succeed.
+    code: Option<Code>,
+    /// The same as a sentence.
+    message: Option<String>,
+    /// The program's exit code, when it exited.
+    exit_code: Option<i32>,
+    /// The signal that ended the program, when one did.
+    signal: Option<i32>,
+    /// When it was started, by the runner's clock.
+    started_at: DateTime<Utc>,
+    /// When it had ended, by the runner's clock.
+    finished_at: DateTime<Utc>,
+    /// Bytes printed on both streams.
+    #[schema(minimum = 0)]
+    output_bytes: i64,
+}
+
+impl From<store::step::Step> for Step {
+    fn from(step: store::step::Step) -> Self {
+        Self {
+            attempt: step.attempt,
+            position: step.position,
+            step_id: step.step_id,
+            agent: step.agent,
+            status: step.status,
+            code: step.code,
+            message: step.message,
+            exit_code: step.exit_code,
+            signal: step.signal,
+            started_at: step.started_at,
+            finished_at: step.finished_at,
+            output_bytes: step.output_bytes,
+        }
+    }
+}
+
+/// List a job's steps
+///
+/// Every step that ended, in the order in which they did; one that several attempts ran is there
+/// several times. The step that runs now is the job's `step_position`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{id}/steps",
+    operation_id = "listSteps",
+    tag = "jobs",
+    params(("id" = JobId, Path, description = "The job")),
+    responses((status = 200, description = "Every step that ended", body = Listing<Step>)),
+    security(("bearer" = ["read"])),
+)]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Allowed { caller, .. }: Allowed<Read>,
+    JobPath(id): JobPath,
+) -> Result<axum::Json<Listing<Step>>, Problem> {
+    let found = overview(&api.pool, &caller, id).await?;
+    let steps = found.ok_or_else(|| no_such_job(id))?.steps;
+    Ok(axum::Json(Listing::whole(
+        steps.into_iter().map(Step::from).collect(),
+    )))
+}

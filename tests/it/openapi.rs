@@ -1,0 +1,112 @@
+//! The checked-in document is the one this program serves, and it is whole.
+
+use std::path::Path;
+
+use orchestrator::api::document;
+use serde_json::Value;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
+
+#[test]
+fn the_checked_in_document_is_the_one_the_code_makes() {
+    let made = format!("{}\n", document().to_pretty_json().unwrap());
+    let kept = std::fs::read_to_string(FILE).unwrap_or_default();
+    if made != kept {
+        let beside = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi.json");
+        std::fs::write(&beside, made).unwrap();
+        panic!(
+            "openapi/openapi.json is out of date: run `just openapi` (the new one is at {})",
+            beside.display()
+        );
+    }
+}
+
+fn operations(document: &Value) -> Vec<(String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object()
+                .unwrap()
+                .iter()
+                .map(move |(method, operation)| (format!("{method} {path}"), operation))
+        })
+        .collect()
+}
+
+#[test]
+fn every_operation_says_what_it_is_and_what_it_can_answer() {
+    let document = serde_json::to_value(document()).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut ids = std::collections::BTreeSet::new();
+    for (name, operation) in operations(&document) {
+        for field in ["operationId", "summary", "description"] {
+            let text = operation[field].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{name} has no {field}");
+        }
+        assert!(
+            ids.insert(operation["operationId"].to_string()),
+            "{name} takes an operationId twice"
+        );
+        assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{name}");
+        let answers = operation["responses"].as_object().unwrap();
+        assert!(answers.contains_key("500"), "{name} does not document 500");
+        for (status, answer) in answers {
+            // What is no HTTP request has no problem for an answer: no handler ever sees it.
+            if status == "400" {
+                continue;
+            }
+            assert!(answer["content"].is_object(), "{name} {status} has no content");
+            if status.starts_with(['4', '5']) {
+                let problem = &answer["content"]["application/problem+json"];
+                assert_eq!(
+                    problem["schema"]["$ref"], "#/components/schemas/Problem",
+                    "{name} {status}"
+                );
+                assert!(problem["examples"].is_object(), "{name} {status} has no examples");
+            }
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(
+                parameter["description"].is_string(),
+                "{name}: {}",
+                parameter["name"]
+            );
+        }
+    }
+}
+
+#[test]
+fn every_operation_but_health_and_the_document_needs_a_scope() {
+    let document = serde_json::to_value(document()).unwrap();
+    for (name, operation) in operations(&document) {
+        let open = operation["tags"][0] == "health";
+        let secured = operation["security"][0]["bearer"].is_array();
+        assert_eq!(secured, !open, "{name}");
+        assert_eq!(operation["x-scope"].is_string(), !open, "{name}");
+    }
+}
+
+#[test]
+fn every_reference_in_the_document_leads_somewhere() {
+    fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(map) => {
+                if let Some(Value::String(reference)) = map.get("$ref") {
+                    found.push(reference);
+                }
+                map.values().for_each(|value| walk(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| walk(value, found)),
+            _ => {}
+        }
+    }
+    let document = serde_json::to_value(document()).unwrap();
+    let mut references = Vec::new();
+    walk(&document, &mut references);
+    assert!(!references.is_empty());
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
