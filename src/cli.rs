@@ -3,9 +3,12 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0 it worked, 1 it
 //! did not (the sentence says why), 2 the command line was wrong.
 
+mod api;
+mod dev;
 mod follow;
 mod logs;
 mod migrate;
+mod openapi;
 mod output;
 mod runner;
 mod schedule;
@@ -32,6 +35,10 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run everything here: a private PostgreSQL, API, scheduler and runners in one process
+    Dev(dev::Dev),
+    /// Serve the webhook and admin API
+    Api(api::Api),
     /// Run jobs
     Runner(runner::Runner),
     /// Fire schedules, release due jobs, take jobs from vanished runners
@@ -47,6 +54,8 @@ enum Command {
     /// Look at schedules
     #[command(subcommand)]
     Schedule(schedule::Schedule),
+    /// Print the OpenAPI document of the API
+    Openapi,
 }
 
 impl Cli {
@@ -66,6 +75,8 @@ impl Cli {
 impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Dev(dev) => dev.run().await,
+            Self::Api(api) => api.run().await,
             Self::Runner(runner) => runner.run().await,
             Self::Scheduler(scheduler) => scheduler.run().await,
             Self::Migrate(migrate) => migrate.run().await,
@@ -73,6 +84,7 @@ impl Command {
             Self::Status(status) => status.run().await,
             Self::Logs(logs) => logs.run().await,
             Self::Schedule(schedule) => schedule.run(),
+            Self::Openapi => openapi::run(),
         }
     }
 }

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use url::Url;
 
 pub use value::List;
 use value::{parse_aliases, parse_seconds, parse_tokens};
@@ -65,6 +66,9 @@ pub struct Api {
     #[arg(long, env = "MAX_WEBHOOK_BODY_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024,
           value_parser = clap::value_parser!(u64).range(1024..=64 * 1024 * 1024))]
     pub max_webhook_body_bytes: u64,
+    /// Where callers reach the API, as https://jobs.example.com; links in answers begin with it
+    #[arg(long, env = "PUBLIC_URL", value_name = "URL", value_parser = value::parse_public_url)]
+    pub public_url: Option<Url>,
 }
 
 /// Projects and tokens that the environment names.
@@ -160,6 +164,8 @@ pub struct Host {
     pub home: Option<PathBuf>,
     /// Where the user keeps programs' data, if not below their home.
     pub data_home: Option<PathBuf>,
+    /// Whether the user is root.
+    pub is_root: bool,
 }
 
 impl Host {
@@ -176,6 +182,7 @@ impl Host {
             pg_bin: path("PG_BIN"),
             home: path("HOME"),
             data_home: path("XDG_DATA_HOME"),
+            is_root: nix::unistd::Uid::effective().is_root(),
         }
     }
 }

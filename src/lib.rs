@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod postgres;
 pub mod runner;
 pub mod scheduler;
 pub mod shutdown;

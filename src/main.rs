@@ -7,6 +7,8 @@ use orchestrator::cli::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // The one implementation of TLS this program has; a second call would be refused, and be harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     orchestrator::telemetry::start(&cli.logging.log_level, cli.logging.log_json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

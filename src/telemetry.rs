@@ -1,6 +1,7 @@
 //! Logs on standard error, metrics for Prometheus.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -9,6 +10,9 @@ use tracing_subscriber::EnvFilter;
 const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0,
 ];
+
+/// Time between two foldings of measurements into histograms.
+const KEEP_UP: Duration = Duration::from_secs(5);
 
 /// Starts logging. `level` is a `tracing` filter such as `info` or `orchestrator=debug,sqlx=warn`.
 ///
@@ -40,6 +44,15 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
+/// Folds what was measured into the histograms, so that a process nobody asks does not gather it
+/// without end. Runs as long as the process.
+pub async fn keep_up(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(KEEP_UP).await;
+        metrics.run_upkeep();
+    }
+}
+
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_gauge!("orchestrator_queue_jobs", "Jobs that have not ended, by state");
@@ -68,5 +81,13 @@ fn describe() {
         "Time of a settle, for a whole batch"
     );
     describe_histogram!("orchestrator_step_seconds", Unit::Seconds, "Run time of a step");
-    describe_gauge!("orchestrator_runner_slots", "Slots of this runner, by use");
+    describe_gauge!(
+        "orchestrator_database_up",
+        "Whether the database answered when the metrics were asked for"
+    );
+    describe_histogram!(
+        "orchestrator_http_request_duration_seconds",
+        Unit::Seconds,
+        "Time from a request's headers to its answer's"
+    );
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use url::Url;
 
 use crate::domain::environment::{Alias, EnvironmentToken};
 use crate::domain::name::is_name;
@@ -40,6 +41,18 @@ pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs_f64(seconds));
     }
     Err("must be more than 0 and at most 86400 seconds".into())
+}
+
+/// Reads the address callers reach the API at.
+///
+/// # Errors
+///
+/// What is allowed.
+pub(super) fn parse_public_url(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => Ok(url),
+        _ => Err("must be an http or https URL, as https://jobs.example.com".into()),
+    }
 }
 
 /// Reads `name=/absolute/path,other=/path`.

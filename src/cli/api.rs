@@ -1,0 +1,91 @@
+//! `orchestrator api`
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+
+use crate::app::environment;
+use crate::app::hint::Hints;
+use crate::shutdown::Stop;
+use crate::store::Pool;
+use crate::{api, config, store, telemetry};
+
+/// Serves until TERM or INT; running requests are finished first.
+#[derive(Args, Debug)]
+pub(super) struct Api {
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    api: config::Api,
+    #[command(flatten)]
+    environment: config::Environment,
+}
+
+impl Api {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let stop = Stop::on_signals()?;
+        let pool = store::database::pool(
+            &self.database.database_url,
+            "orchestrator-api",
+            self.database.database_max_connections,
+        )?;
+        let listener = listen(&self.api).await?;
+        let hints = Hints::start(pool.clone());
+        tokio::spawn(synchronise(pool.clone(), self.environment, stop.clone()));
+        serve(listener, pool, hints, &self.api, stop).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Opens the address, or says what to do when it cannot be had.
+pub(super) async fn listen(settings: &config::Api) -> anyhow::Result<TcpListener> {
+    let address = settings.bind;
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; choose another with --bind ADDR:PORT (port 0 takes a free one)")
+    })
+}
+
+/// Serves the API on `listener` until `stop`.
+pub(super) async fn serve(
+    listener: TcpListener,
+    pool: Pool,
+    hints: Hints,
+    settings: &config::Api,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    let settings = api::Settings {
+        max_body_bytes: usize::try_from(settings.max_webhook_body_bytes)?,
+        public_url: settings.public_url.clone(),
+    };
+    let metrics = telemetry::metrics().context("metrics cannot be collected")?;
+    tokio::spawn(telemetry::keep_up(metrics.clone()));
+    tracing::info!(http.address = %listener.local_addr()?, "API listening");
+    let api = api::Api {
+        pool,
+        hints,
+        settings,
+        metrics,
+        stop: stop.soft.clone(),
+    };
+    api::serve(listener, api, stop.soft).await?;
+    tracing::info!("API stopped");
+    Ok(())
+}
+
+/// Brings the environment's projects and tokens into the tables, as soon as the database is there.
+async fn synchronise(pool: Pool, environment: config::Environment, stop: Stop) {
+    let config::Environment {
+        project_aliases,
+        webhook_tokens,
+    } = environment;
+    let mut pause = crate::app::backoff::Backoff::default();
+    while let Err(error) = environment::synchronise(&pool, &project_aliases.0, &webhook_tokens.0).await {
+        tracing::warn!(error = %error, "PROJECT_ALIASES and WEBHOOK_TOKENS wait for the database");
+        pause.wait(&stop.soft).await;
+        if stop.soft.is_cancelled() {
+            return;
+        }
+    }
+}
