@@ -103,6 +103,10 @@ impl Cluster {
         let directory = hold.directory();
         let account = Account::choose()?;
         account.must_reach(directory)?;
+        if keep == Keep::Nothing {
+            // Its user deletes it in the end, and so must own it.
+            account.make_directory(directory)?;
+        }
         let home = directory.join("postgres");
         account.make_directory(&home)?;
         let data = home.join("data");

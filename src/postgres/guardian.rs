@@ -68,7 +68,7 @@ impl Guardian {
         match keep {
             // INT: roll back, write everything, end. QUIT: end.
             Keep::Data => shell.args(["INT", ""]),
-            Keep::Nothing => shell.arg("QUIT").arg(home),
+            Keep::Nothing => shell.arg("QUIT").arg(hold.directory()),
         };
         server(&mut shell, programs, home, socket, keep);
         shell

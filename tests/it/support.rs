@@ -1,10 +1,51 @@
-//! A database for each test, on the server that `DATABASE_URL` names.
+//! A private PostgreSQL cluster for this test run, a database of it for each test, and the program
+//! itself as a process.
 
-use orchestrator::store::database::DatabaseUrl;
+mod program;
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use orchestrator::config::Host;
+use orchestrator::domain::environment::DatabaseUrl;
+use orchestrator::postgres::{Cluster, Hold, Keep, Programs};
 use orchestrator::store::migrate::migrate;
+use orchestrator::store::{Pool, database as pools};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use url::Url;
 use uuid::Uuid;
+
+pub(crate) use program::{Line, Program};
+
+/// The database that each test's is a copy of.
+const TEMPLATE: &str = "template_migrated";
+
+/// The server of this run. It is never dropped: its guardian ends it, and deletes it, when this
+/// process ends.
+static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
+    let programs = programs();
+    // Named for the socket's sake: a longer one would move the socket out of it.
+    let directory = scratch();
+    let hold = Hold::take(&directory).unwrap();
+    let cluster = Cluster::start(&programs, &hold, Keep::Nothing).unwrap();
+    cluster.create_database(TEMPLATE).unwrap();
+    let url: DatabaseUrl = cluster.url(TEMPLATE).parse().unwrap();
+    apart(async move { migrate(&url).await.unwrap() });
+    cluster
+});
+
+/// PostgreSQL's programs on this machine.
+pub(crate) fn programs() -> Programs {
+    let host = Host::read();
+    Programs::find(host.pg_bin.as_deref(), host.path.as_deref()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A new directory that PostgreSQL's user and the users of steps may enter, also when this runs as root.
+pub(crate) fn scratch() -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::Builder::new().prefix("orc-").tempdir().unwrap().keep();
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
 
 /// A migrated database that is dropped with this.
 pub(crate) struct Database {
@@ -12,45 +53,74 @@ pub(crate) struct Database {
     name: String,
 }
 
-/// Makes a database and migrates it.
+/// Makes a database for one test.
 pub(crate) async fn database() -> Database {
-    let name = format!("api_test_{}", Uuid::now_v7().simple());
-    administrate(format!("create database {name}")).await;
-    let mut url = server();
-    url.set_path(&name);
-    let url: DatabaseUrl = url.as_str().parse().unwrap();
-    migrate(&url).await.unwrap();
+    let server = tokio::task::spawn_blocking(|| &*SERVER).await.unwrap();
+    let name = format!("test_{}", Uuid::now_v7().simple());
+    administrate(format!(
+        "create database {name} template {TEMPLATE} strategy file_copy"
+    ))
+    .await;
+    let url = server.url(&name).parse().unwrap();
     Database { url, name }
+}
+
+/// An empty database, without the schema.
+pub(crate) async fn empty_database() -> Database {
+    let server = tokio::task::spawn_blocking(|| &*SERVER).await.unwrap();
+    let name = format!("test_{}", Uuid::now_v7().simple());
+    administrate(format!("create database {name}")).await;
+    let url = server.url(&name).parse().unwrap();
+    Database { url, name }
+}
+
+impl Database {
+    pub(crate) fn pool(&self) -> Pool {
+        pools::pool(&self.url, "test", 8).unwrap()
+    }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         let statement = format!("drop database {} with (force)", self.name);
-        // Dropping happens within a runtime, which cannot be waited for from within itself.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(administrate(statement));
-        });
-        let _ = dropped.join();
+        apart(administrate(statement));
     }
 }
 
+/// One value that SQL answers with, as text.
+pub(crate) async fn ask(pool: &Pool, question: &str) -> String {
+    let question = format!("select ({question})::text");
+    let answer: Option<String> = sqlx::query_scalar(AssertSqlSafe(question))
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    answer.unwrap_or_else(|| "null".to_owned())
+}
+
+/// Does what `statement` says.
+pub(crate) async fn tell(pool: &Pool, statement: &str) {
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
 async fn administrate(statement: String) {
-    let mut connection = PgConnection::connect(server().as_str()).await.unwrap();
+    let mut connection = PgConnection::connect(&SERVER.url("postgres")).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statement))
         .execute(&mut connection)
         .await
         .unwrap();
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the tests' only setting: where a server is"
-)]
-fn server() -> Url {
-    let url = std::env::var("DATABASE_URL").expect("DATABASE_URL names the server the tests may use");
-    url.parse().unwrap()
+/// Waits for something asynchronous where there is a runtime already, which cannot be waited in.
+fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(work)
+    };
+    std::thread::spawn(run).join().unwrap()
 }
