@@ -13,4 +13,5 @@ pub mod hint;
 pub mod lease;
 pub mod maintain;
 pub mod overview;
+pub mod schema;
 pub mod submit;

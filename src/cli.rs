@@ -4,6 +4,7 @@
 //! did not (the sentence says why), 2 the command line was wrong.
 
 mod api;
+mod database;
 mod dev;
 mod follow;
 mod logs;

@@ -18,17 +18,20 @@ use std::time::Duration;
 use clap::Args;
 use url::Url;
 
-pub use value::List;
+pub use value::{List, Secretly};
 use value::{parse_aliases, parse_seconds, parse_tokens};
 
 use crate::domain::environment::{Alias, DatabaseUrl, EnvironmentToken};
+
+/// How the address of the tables is read, which may hold a password.
+pub const DATABASE_URL: Secretly<DatabaseUrl> = Secretly(value::parse_database_url);
 
 /// Where the tables are.
 #[derive(Args, Clone, Debug)]
 #[group(id = "database_settings")]
 pub struct Database {
     /// PostgreSQL to work against, as postgresql://USER:PASSWORD@HOST:PORT/DATABASE
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = DATABASE_URL)]
     pub database_url: DatabaseUrl,
     /// Most connections this process opens
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = 16,
@@ -80,7 +83,7 @@ pub struct Environment {
     pub project_aliases: List<Alias>,
     /// Tokens that may submit and read, as token-a=project1|project2,token-b=*
     #[arg(long, env = "WEBHOOK_TOKENS", value_name = "LIST", default_value = "", hide_env_values = true,
-          value_parser = parse_tokens)]
+          value_parser = Secretly(parse_tokens))]
     pub webhook_tokens: List<EnvironmentToken>,
 }
 

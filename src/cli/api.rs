@@ -6,8 +6,10 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use crate::app::backoff::Backoff;
 use crate::app::environment;
 use crate::app::hint::Hints;
+use crate::app::schema;
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::{api, config, store, telemetry};
@@ -80,12 +82,14 @@ async fn synchronise(pool: Pool, environment: config::Environment, stop: Stop) {
         project_aliases,
         webhook_tokens,
     } = environment;
-    let mut pause = crate::app::backoff::Backoff::default();
-    while let Err(error) = environment::synchronise(&pool, &project_aliases.0, &webhook_tokens.0).await {
-        tracing::warn!(error = %error, "PROJECT_ALIASES and WEBHOOK_TOKENS wait for the database");
-        pause.wait(&stop.soft).await;
-        if stop.soft.is_cancelled() {
-            return;
+    let mut pause = Backoff::default();
+    while schema::wait(&pool, &stop.soft).await {
+        match environment::synchronise(&pool, &project_aliases.0, &webhook_tokens.0).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(error = %error, "PROJECT_ALIASES and WEBHOOK_TOKENS are not in the tables yet");
+            }
         }
+        pause.wait(&stop.soft).await;
     }
 }

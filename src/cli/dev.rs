@@ -29,7 +29,7 @@ pub(super) struct Dev {
     #[arg(long, env = "ORCHESTRATOR_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// PostgreSQL to use instead of a private one
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = config::DATABASE_URL)]
     database_url: Option<DatabaseUrl>,
     /// How many runners
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=64))]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 
-use super::{follow, output};
+use super::{database, follow, output};
 use crate::domain::id::JobId;
 use crate::{config, store};
 
@@ -23,7 +23,7 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let pool = store::database::pool(&self.database.database_url, "orchestrator-logs", 1)?;
+        let pool = database::open(&self.database.database_url, "orchestrator-logs", 1).await?;
         if store::job::find(&pool, self.id, None).await?.is_none() {
             bail!("there is no job {}", self.id);
         }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::app::schema;
 use crate::shutdown::Stop;
 use crate::{config, runner, store};
 
@@ -25,7 +26,9 @@ impl Runner {
         } = self.database;
         let pool = store::database::pool(&database_url, "orchestrator-runner", database_max_connections)?;
         let settings = settings(&self.runner, self.runner.workspaces_root.clone())?;
-        runner::run(settings, pool, database_url, stop).await;
+        if schema::wait(&pool, &stop.soft).await {
+            runner::run(settings, pool, database_url, stop).await;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::app::hint::Hints;
+use crate::app::schema;
 use crate::shutdown::Stop;
 use crate::{config, scheduler, store};
 
@@ -26,7 +27,9 @@ impl Scheduler {
         } = self.database;
         let pool = store::database::pool(&database_url, "orchestrator-scheduler", database_max_connections)?;
         let hints = Hints::start(pool.clone());
-        scheduler::run(pool, hints, self.scheduler.scheduler_tick_sec, stop).await;
+        if schema::wait(&pool, &stop.soft).await {
+            scheduler::run(pool, hints, self.scheduler.scheduler_tick_sec, stop).await;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

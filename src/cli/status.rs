@@ -6,12 +6,12 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
-use super::output;
+use super::{database, output};
 use crate::app::authenticate::Caller;
 use crate::app::overview::{Overview, overview};
+use crate::config;
 use crate::domain::id::JobId;
 use crate::store::step::Step;
-use crate::{config, store};
 
 /// Shows where a job is and how its steps ended.
 #[derive(Args, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let pool = store::database::pool(&self.database.database_url, "orchestrator-status", 1)?;
+        let pool = database::open(&self.database.database_url, "orchestrator-status", 1).await?;
         let Some(found) = overview(&pool, &Caller::operator("cli"), self.id).await? else {
             bail!("there is no job {}", self.id);
         };

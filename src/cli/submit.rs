@@ -8,13 +8,13 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 
-use super::output;
+use super::{database, output};
 use crate::app::authenticate::Caller;
 use crate::app::hint::Hints;
 use crate::app::submit;
+use crate::config;
 use crate::domain::problem::Violation;
 use crate::domain::spec::JobSpec;
-use crate::{config, store};
 
 /// Reads a job specification (JSON) and puts the job into the queue.
 #[derive(Args, Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Submit {
 impl Submit {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let spec = JobSpec::read(&self.read()?).map_err(|violations| refused(&violations))?;
-        let pool = store::database::pool(&self.database.database_url, "orchestrator-submit", 2)?;
+        let pool = database::open(&self.database.database_url, "orchestrator-submit", 2).await?;
         let hints = Hints::default();
         let accepted = match submit::submit(&pool, &hints, &Caller::operator("cli"), &spec).await {
             Ok(accepted) => accepted,

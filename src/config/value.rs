@@ -1,12 +1,16 @@
 //! How values of settings are written.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::time::Duration;
 
+use clap::Arg;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::domain::environment::{Alias, EnvironmentToken};
+use crate::domain::environment::{Alias, DatabaseUrl, EnvironmentToken, InvalidUrl};
 use crate::domain::name::is_name;
 
 /// Several values of one setting; a type of its own, or the command line would take one at a time.
@@ -25,6 +29,43 @@ pub(super) fn parse_filter(text: &str) -> Result<String, String> {
             "must be error, warn, info, debug or trace, or a filter as orchestrator=debug,sqlx=warn".into(),
         ),
     }
+}
+
+/// Reads a value that may hold a secret: the error names the setting, never the value.
+#[derive(Clone)]
+pub struct Secretly<T>(pub(super) fn(&str) -> Result<T, String>);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Secretly<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        let text = value.to_str().ok_or_else(|| "is no UTF-8".to_owned());
+        text.and_then(self.0).map_err(|why| {
+            let names = argument.map(names).unwrap_or_default();
+            clap::Error::raw(ErrorKind::ValueValidation, format!("{names} {why}\n")).with_cmd(command)
+        })
+    }
+}
+
+/// The flag and the variable of a setting.
+fn names(argument: &Arg) -> String {
+    let flag = argument.get_long().unwrap_or_default();
+    let variable = argument.get_env().unwrap_or_default().to_string_lossy();
+    format!("--{flag} (or {variable})")
+}
+
+/// Reads where PostgreSQL is.
+///
+/// # Errors
+///
+/// What is allowed.
+pub(super) fn parse_database_url(text: &str) -> Result<DatabaseUrl, String> {
+    text.parse().map_err(|error: InvalidUrl| error.to_string())
 }
 
 /// Reads a duration in seconds, as `30` or `0.5`; more than 0, at most a day.

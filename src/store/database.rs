@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection};
 
 use super::{Pool, Result};
 
@@ -15,6 +16,21 @@ pub(super) fn options(url: &DatabaseUrl, application: &str) -> Result<PgConnectO
     Ok(PgConnectOptions::from_str(url.expose())?
         .application_name(application)
         .extra_float_digits(None))
+}
+
+/// Connects once and answers with why that failed, if it did.
+///
+/// # Errors
+///
+/// [`super::Error::Unavailable`] when nobody answers within 10 s; [`super::Error::Statement`] when the
+/// server refuses who we are.
+pub async fn reach(url: &DatabaseUrl, application: &str) -> Result<()> {
+    let options = options(url, application)?;
+    let connect = PgConnection::connect_with(&options);
+    let connection = tokio::time::timeout(Duration::from_secs(10), connect)
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)??;
+    Ok(connection.close().await?)
 }
 
 /// A pool of at most `max` connections, opened when they are first needed: a service starts while

@@ -8,11 +8,25 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The server cannot be reached, is starting or stopping, or has no connection left. Nothing is
     /// known about a statement that was under way; trying again later is right.
-    #[error("the database is not available: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    #[error("PostgreSQL is not available: {}", said(.0))]
+    Unavailable(sqlx::Error),
     /// The server refused the statement, or answered with something this program cannot read.
-    #[error("the database refused a statement: {0}")]
-    Statement(#[source] sqlx::Error),
+    #[error("PostgreSQL refused a statement: {}", said(.0))]
+    Statement(sqlx::Error),
+}
+
+/// What happened, once and for a person. The driver says some of it twice, and adds the line of
+/// PostgreSQL's own source; a detail may quote values of the row, which may be secrets.
+fn said(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(answer) => match answer.code() {
+            Some(code) => format!("{} (SQLSTATE {code})", answer.message()),
+            None => answer.message().to_owned(),
+        },
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => "no connection within the time allowed".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 impl Error {

@@ -6,8 +6,10 @@
 )]
 
 mod api;
+mod cli;
 mod layering;
 mod openapi;
 mod readme;
 mod schedule;
+mod scheduler;
 mod support;

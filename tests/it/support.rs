@@ -14,7 +14,7 @@ use orchestrator::store::{Pool, database as pools};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
-pub(crate) use program::{Line, Program};
+pub(crate) use program::Program;
 
 /// The database that each test's is a copy of.
 const TEMPLATE: &str = "template_migrated";
@@ -103,6 +103,16 @@ pub(crate) async fn tell(pool: &Pool, statement: &str) {
         .execute(pool)
         .await
         .unwrap();
+}
+
+/// Waits until `look` finds something. There is no limit but the run's: what must happen, happens.
+pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }
 
 async fn administrate(statement: String) {

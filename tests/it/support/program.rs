@@ -13,13 +13,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a process said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(super) enum Line {
     Out(String),
     Err(String),
 }
 
 impl Line {
-    pub(crate) fn text(&self) -> &str {
+    fn text(&self) -> &str {
         let (Self::Out(text) | Self::Err(text)) = self;
         text
     }
@@ -30,7 +30,7 @@ pub(crate) struct Program {
     child: Child,
     lines: Receiver<Line>,
     /// What was heard so far.
-    pub(crate) heard: Vec<Line>,
+    heard: Vec<Line>,
 }
 
 impl Program {

@@ -1,0 +1,5 @@
+//! The command line as a person meets it: the program as a process.
+
+mod commands;
+mod dev;
+mod services;

@@ -1,0 +1,269 @@
+//! `api`, `runner`, `scheduler` as processes of their own: several at once, told to end, killed.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
+use orchestrator::store::{Pool, project};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Database, Program, ask, database, scratch, until};
+
+/// A database, and services that work on it.
+struct House {
+    database: Database,
+    pool: Pool,
+    directory: PathBuf,
+}
+
+impl House {
+    async fn new() -> Self {
+        let database = database().await;
+        let pool = database.pool();
+        project::put(&pool, "demo", "/srv/demo", "administrator")
+            .await
+            .unwrap();
+        let directory = scratch();
+        // Steps run as another user when this is root; they leave their traces here.
+        std::fs::create_dir(directory.join("trace")).unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(directory.join("trace"), open).unwrap();
+        Self {
+            database,
+            pool,
+            directory,
+        }
+    }
+
+    fn service(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+        let workspaces = self.directory.join("workspaces");
+        let mut all = vec![
+            ("DATABASE_URL", self.database.url.expose()),
+            ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
+            ("LOG_LEVEL", "info"),
+        ];
+        all.extend(environment);
+        Program::start(arguments, &all)
+    }
+
+    /// A runner that is ready, whose leases last two seconds.
+    fn runner(&self, name: &str, environment: &[(&str, &str)]) -> Program {
+        let mut all = vec![("RUNNER_RECLAIM_AFTER_SEC", "2"), ("RUNNER_INSTANCE", name)];
+        all.extend(environment);
+        let mut runner = self.service(&["runner"], &all);
+        runner.hear("runner session open");
+        runner
+    }
+
+    fn scheduler(&self) -> Program {
+        let mut scheduler = self.service(&["scheduler"], &[("SCHEDULER_TICK_SEC", "0.1")]);
+        scheduler.hear("scheduler running");
+        scheduler
+    }
+
+    /// A file that steps may write.
+    fn trace(&self, name: &str) -> PathBuf {
+        self.directory.join("trace").join(name)
+    }
+
+    async fn submit(&self, steps: Value) -> Uuid {
+        let spec = json!({ "goal": "g", "project_id": "demo", "steps": steps });
+        let mut submit = assert_cmd::Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+        submit
+            .args(["submit", "-"])
+            .env_clear()
+            .env("DATABASE_URL", self.database.url.expose());
+        let id = submit
+            .write_stdin(spec.to_string())
+            .assert()
+            .success()
+            .get_output()
+            .stdout
+            .clone();
+        String::from_utf8(id).unwrap().trim().parse().unwrap()
+    }
+
+    async fn state(&self, job: Uuid) -> String {
+        ask(&self.pool, &format!("select state from job where id = '{job}'")).await
+    }
+
+    async fn ends(&self, job: Uuid) -> String {
+        until(async || {
+            let state = self.state(job).await;
+            matches!(state.as_str(), "succeeded" | "failed" | "cancelled").then_some(state)
+        })
+        .await
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A step that writes a line to `trace` and then waits for the file `go`, a minute at most.
+fn waits(trace: &Path, go: &Path) -> Value {
+    let script = "echo begun >> \"$0\"; i=0; while [ ! -e \"$1\" ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done; echo done >> \"$0\"";
+    json!({ "step_id": "wait", "argv": ["sh", "-c", script, trace, go] })
+}
+
+async fn lines(trace: &Path, count: usize) {
+    until(async || {
+        let text = std::fs::read_to_string(trace).unwrap_or_default();
+        (text.lines().count() >= count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn job_of_a_runner_killed_with_9_is_finished_by_another() {
+    let house = House::new().await;
+    let (trace, go) = (house.trace("trace"), house.trace("go"));
+    let first_step =
+        json!({ "step_id": "first", "argv": ["sh", "-c", "echo first >> \"$0\"", house.trace("first")] });
+    let mut first = house.runner("first", &[]);
+    let job = house.submit(json!([first_step, waits(&trace, &go)])).await;
+    lines(&trace, 1).await;
+    first.signal(SIGKILL);
+    first.end();
+    std::fs::write(&go, "").unwrap();
+    let _scheduler = house.scheduler();
+    let _second = house.runner("second", &[]);
+    assert_eq!(house.ends(job).await, "succeeded");
+    let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
+    assert_eq!(ask(&house.pool, history).await, "1 lost, 2 succeeded");
+    // The step that had succeeded is not run again: the second attempt resumed at the interrupted one.
+    assert_eq!(std::fs::read_to_string(house.trace("first")).unwrap(), "first\n");
+    let steps = "select string_agg(attempt || ' ' || step_id || ' ' || status, ', ' order by attempt, ordinal) from step";
+    assert_eq!(
+        ask(&house.pool, steps).await,
+        "1 first succeeded, 2 wait succeeded"
+    );
+}
+
+#[tokio::test]
+async fn runner_frozen_past_its_lease_records_nothing_when_it_wakes() {
+    let house = House::new().await;
+    let (trace, go) = (house.trace("trace"), house.trace("go"));
+    let mut first = house.runner("first", &[]);
+    let job = house.submit(json!([waits(&trace, &go)])).await;
+    lines(&trace, 1).await;
+    first.signal(SIGSTOP);
+    let _scheduler = house.scheduler();
+    let _second = house.runner("second", &[]);
+    lines(&trace, 2).await;
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(house.ends(job).await, "succeeded");
+    first.signal(SIGCONT);
+    first.hear("lease");
+    let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
+    assert_eq!(ask(&house.pool, history).await, "1 lost, 2 succeeded");
+    assert_eq!(
+        ask(&house.pool, "select count(*) from step where attempt = 1").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn runner_told_to_end_lets_running_steps_finish_and_claims_no_more() {
+    let house = House::new().await;
+    let (trace, go) = (house.trace("trace"), house.trace("go"));
+    let mut runner = house.runner("only", &[("RUNNER_SLOTS", "1")]);
+    let running = house.submit(json!([waits(&trace, &go)])).await;
+    lines(&trace, 1).await;
+    let waiting = house.submit(json!([waits(&trace, &go)])).await;
+    runner.signal(SIGTERM);
+    runner.hear("asked to stop");
+    std::fs::write(&go, "").unwrap();
+    assert!(runner.end().success(), "{}", runner.said());
+    assert_eq!(house.state(running).await, "succeeded");
+    assert_eq!(house.state(waiting).await, "available");
+    assert_eq!(
+        ask(&house.pool, "select count(*) from runner where ended_at is null").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_finished_by_the_deadline_is_handed_back_and_resumed() {
+    let house = House::new().await;
+    let (trace, go) = (house.trace("trace"), house.trace("go"));
+    let mut first = house.runner("first", &[("RUNNER_DRAIN_SEC", "0.2")]);
+    let job = house.submit(json!([waits(&trace, &go)])).await;
+    lines(&trace, 1).await;
+    first.signal(SIGTERM);
+    assert!(first.end().success(), "{}", first.said());
+    assert_eq!(house.state(job).await, "available");
+    std::fs::write(&go, "").unwrap();
+    let _second = house.runner("second", &[]);
+    assert_eq!(house.ends(job).await, "succeeded");
+    let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
+    assert_eq!(ask(&house.pool, history).await, "1 handed_back, 2 succeeded");
+}
+
+#[tokio::test]
+async fn several_runners_and_schedulers_run_each_job_once() {
+    let house = House::new().await;
+    let _runners: Vec<Program> = (1..=3)
+        .map(|n| house.runner(&n.to_string(), &[("RUNNER_SLOTS", "4")]))
+        .collect();
+    let _schedulers = [house.scheduler(), house.scheduler()];
+    let trace = house.trace("trace");
+    let step = json!([{ "step_id": "a", "argv": ["sh", "-c", "echo ran >> \"$0\"", trace] }]);
+    for _ in 0..40 {
+        house.submit(step.clone()).await;
+    }
+    until(async || {
+        (ask(&house.pool, "select count(*) from job where state = 'succeeded'").await == "40").then_some(())
+    })
+    .await;
+    assert_eq!(std::fs::read_to_string(&trace).unwrap().lines().count(), 40);
+    assert_eq!(ask(&house.pool, "select count(*) from attempt").await, "40");
+}
+
+#[tokio::test]
+async fn binary_that_does_not_exist_fails_the_job_with_a_sentence() {
+    let house = House::new().await;
+    let _runner = house.runner("only", &[]);
+    let job = house
+        .submit(json!([{ "step_id": "a", "argv": ["no-such-program", "--x"] }]))
+        .await;
+    assert_eq!(house.ends(job).await, "failed");
+    let why = ask(&house.pool, "select code || ': ' || message from job").await;
+    assert!(
+        why.starts_with("spawn: ") && why.contains("no-such-program"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_step_printed_and_how_it_ended_is_stored() {
+    let house = House::new().await;
+    let _runner = house.runner("only", &[]);
+    let job = house
+        .submit(json!([{ "step_id": "a", "argv": ["sh", "-c", "echo out; echo err >&2; exit 3"] }]))
+        .await;
+    assert_eq!(house.ends(job).await, "failed");
+    let step = "select status || ' ' || code || ' ' || exit_code || ' ' || output_bytes from step";
+    assert_eq!(ask(&house.pool, step).await, "failed exit_nonzero 3 8");
+    let log =
+        "select string_agg(stream || ' ' || body, '' order by stream desc) from log where stream <> 'system'";
+    assert_eq!(ask(&house.pool, log).await, "stdout out\nstderr err\n");
+}
+
+#[tokio::test]
+async fn services_wait_for_the_schema_and_say_what_is_missing() {
+    let database = crate::support::empty_database().await;
+    let environment = [("DATABASE_URL", database.url.expose())];
+    let mut runner = Program::start(&["runner"], &environment);
+    let mut scheduler = Program::start(&["scheduler"], &environment);
+    runner.hear("orchestrator migrate");
+    scheduler.hear("orchestrator migrate");
+    Program::start(&["migrate"], &environment).end();
+    runner.hear("runner session open");
+    for service in [&mut runner, &mut scheduler] {
+        service.signal(SIGTERM);
+        assert!(service.end().success(), "{}", service.said());
+    }
+}
