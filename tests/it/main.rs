@@ -12,4 +12,5 @@ mod openapi;
 mod readme;
 mod schedule;
 mod scheduler;
+mod store;
 mod support;

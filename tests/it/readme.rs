@@ -155,3 +155,43 @@ fn cargo_run_becomes_the_programs_own_arguments() {
     assert_eq!(program_arguments("cargo run").unwrap(), Vec::<&str>::new());
     assert_eq!(program_arguments("cargo test"), None);
 }
+
+const README: &str = include_str!("../../README.md");
+
+#[test]
+fn first_commands_of_the_readme_run_a_job_and_the_tests() {
+    let block = commands(README, 0).unwrap();
+    assert_eq!(block.len(), 2, "{block:?}");
+    assert_eq!(block[1], "cargo test", "the second command is this run");
+    let directory = crate::support::scratch();
+    // What the command says, in a place of its own.
+    let place = [
+        ("ORCHESTRATOR_DATA_DIR", directory.to_str().unwrap()),
+        ("API_BIND", "127.0.0.1:0"),
+    ];
+    let mut dev = crate::support::Program::start(&program_arguments(&block[0]).unwrap(), &place);
+    dev.hear("orchestrator is ready");
+    dev.hear("is succeeded");
+    dev.hear("curl -s http://127.0.0.1:");
+    dev.signal(nix::sys::signal::Signal::SIGINT);
+    assert!(dev.end().success(), "{}", dev.said());
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn readme_opens_with_one_sentence_and_the_two_commands() {
+    let mut paragraphs = README.split("\n\n");
+    assert_eq!(paragraphs.next(), Some("# orchestrator"));
+    let sentence = paragraphs.next().unwrap();
+    assert_eq!(
+        sentence.matches(". ").count() + usize::from(sentence.ends_with('.')),
+        1,
+        "{sentence}"
+    );
+    assert!(
+        paragraphs
+            .next()
+            .unwrap()
+            .starts_with("```sh\ncargo run -- dev --demo")
+    );
+}

@@ -1,0 +1,57 @@
+//! Statements against real tables.
+
+mod claim;
+mod constraints;
+mod plans;
+
+use std::time::Duration;
+
+use orchestrator::domain::id::{JobId, ProjectId, RunnerId};
+use orchestrator::domain::spec::JobSpec;
+use orchestrator::store::job::NewJob;
+use orchestrator::store::runner::NewSession;
+use orchestrator::store::{Pool, job, project, runner};
+use serde_json::json;
+
+/// The project of these tests.
+async fn demo(pool: &Pool) -> ProjectId {
+    project::put(pool, "demo", "/srv/demo", "administrator")
+        .await
+        .unwrap()
+}
+
+/// A session whose lease lasts an hour.
+async fn session(pool: &Pool) -> RunnerId {
+    let id = RunnerId::generate();
+    let queues = ["default".to_owned()];
+    let new = NewSession {
+        id,
+        instance: "test",
+        host: "here",
+        pid: 1,
+        slots: 10,
+        queues: &queues,
+        lease: Duration::from_secs(3600),
+    };
+    runner::open(pool, &new).await.unwrap();
+    id
+}
+
+fn spec() -> JobSpec {
+    let spec = json!({ "goal": "g", "project_id": "demo", "steps": [{ "step_id": "a", "argv": ["true"] }] });
+    JobSpec::read(spec.to_string().as_bytes()).unwrap()
+}
+
+/// A job that is due.
+async fn due(pool: &Pool, project: ProjectId) -> JobId {
+    let id = JobId::generate();
+    let new = NewJob {
+        id,
+        project,
+        spec: &spec(),
+        request_hash: [0; 32],
+        actor: "test",
+    };
+    job::insert(pool, &new, None).await.unwrap();
+    id
+}

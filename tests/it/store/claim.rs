@@ -1,0 +1,160 @@
+//! Claim, settle, expire: each job at most one runner's, each end recorded once.
+
+use std::collections::HashSet;
+
+use orchestrator::domain::attempt::{Ending, Failure, Fence};
+use orchestrator::domain::job::Code;
+use orchestrator::store::claim::claim;
+use orchestrator::store::expire::expire;
+use orchestrator::store::settle::{Settlement, settle};
+use orchestrator::store::{log, runner};
+
+use super::{demo, due, session};
+use crate::support::{ask, database, tell};
+
+fn succeeded(fence: Fence) -> Settlement {
+    Settlement {
+        fence,
+        ending: Ending::Succeeded,
+        step: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_is_claimed_by_one_of_many_runners_and_never_more_than_asked_for() {
+    let database = database().await;
+    let pool = database.pool();
+    let project = demo(&pool).await;
+    for _ in 0..200 {
+        due(&pool, project).await;
+    }
+    let mut claims = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (pool, runner) = (pool.clone(), session(&pool).await);
+        claims.spawn(async move {
+            let mut mine = Vec::new();
+            loop {
+                let batch = claim(&pool, runner, "default", 7).await.unwrap();
+                assert!(batch.len() <= 7);
+                if batch.is_empty() {
+                    return mine;
+                }
+                mine.extend(batch.into_iter().map(|claimed| claimed.fence.job));
+            }
+        });
+    }
+    let all: Vec<_> = claims.join_all().await.concat();
+    assert_eq!(all.len(), 200);
+    assert_eq!(all.iter().collect::<HashSet<_>>().len(), 200);
+}
+
+#[tokio::test]
+async fn higher_priority_is_claimed_first_then_the_older() {
+    let database = database().await;
+    let pool = database.pool();
+    let project = demo(&pool).await;
+    let (old, new, urgent) = (
+        due(&pool, project).await,
+        due(&pool, project).await,
+        due(&pool, project).await,
+    );
+    tell(
+        &pool,
+        &format!("update job set priority = 5 where id = '{urgent}'"),
+    )
+    .await;
+    let claimed = claim(&pool, session(&pool).await, "default", 10).await.unwrap();
+    let order: Vec<_> = claimed.iter().map(|claimed| claimed.fence.job).collect();
+    assert_eq!(order, [urgent, old, new]);
+}
+
+#[tokio::test]
+async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
+    let database = database().await;
+    let pool = database.pool();
+    let job = due(&pool, demo(&pool).await).await;
+    let (late, other) = (session(&pool).await, session(&pool).await);
+    let old = claim(&pool, late, "default", 1).await.unwrap()[0].fence;
+    tell(
+        &pool,
+        &format!(
+            "update runner set lease_expires_at = now() where id = '{}'",
+            late.0
+        ),
+    )
+    .await;
+    assert_eq!(expire(&pool, None, 10).await.unwrap().len(), 1);
+    let new = claim(&pool, other, "default", 1).await.unwrap()[0].fence;
+    assert_eq!((old.attempt, new.attempt), (1, 2));
+    let before = ask(&pool, "select job::text from job").await;
+    // Under its own number, and under the new one, which it cannot know.
+    for fence in [old, new] {
+        assert_eq!(settle(&pool, late, &[succeeded(fence)]).await.unwrap(), []);
+        assert!(!log::append(&pool, late, fence, &[]).await.unwrap());
+    }
+    assert_eq!(ask(&pool, "select job::text from job").await, before);
+    assert!(
+        runner::renew(&pool, late, std::time::Duration::from_secs(60))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(claim(&pool, late, "default", 1).await.unwrap().is_empty());
+    assert_eq!(settle(&pool, other, &[succeeded(new)]).await.unwrap(), [job]);
+}
+
+#[tokio::test]
+async fn second_settle_of_one_attempt_changes_nothing() {
+    let database = database().await;
+    let pool = database.pool();
+    let job = due(&pool, demo(&pool).await).await;
+    let runner = session(&pool).await;
+    let fence = claim(&pool, runner, "default", 1).await.unwrap()[0].fence;
+    assert_eq!(settle(&pool, runner, &[succeeded(fence)]).await.unwrap(), [job]);
+    let failure = Failure {
+        code: Code::ExitNonzero,
+        message: "late".into(),
+    };
+    let late = Settlement {
+        fence,
+        ending: Ending::Failed(failure),
+        step: None,
+    };
+    assert_eq!(settle(&pool, runner, &[late]).await.unwrap(), []);
+    assert_eq!(ask(&pool, "select state from job").await, "succeeded");
+    assert_eq!(ask(&pool, "select count(*) from attempt").await, "1");
+}
+
+#[tokio::test]
+async fn job_whose_runners_vanish_ends_as_lost_after_its_attempts() {
+    let database = database().await;
+    let pool = database.pool();
+    due(&pool, demo(&pool).await).await;
+    tell(&pool, "update job set max_attempts = 2").await;
+    for attempt in 1..=2 {
+        let runner = session(&pool).await;
+        assert_eq!(
+            claim(&pool, runner, "default", 1).await.unwrap()[0].fence.attempt,
+            attempt
+        );
+        runner::close(&pool, runner).await.unwrap();
+        let expired = expire(&pool, None, 10).await.unwrap();
+        assert_eq!(expired[0].failed, attempt == 2);
+    }
+    assert_eq!(
+        ask(&pool, "select state || ' ' || code || ' ' || attempt from job").await,
+        "failed lost 2"
+    );
+    let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
+    assert_eq!(ask(&pool, history).await, "1 lost, 2 lost");
+}
+
+#[tokio::test]
+async fn runner_asked_to_drain_claims_nothing() {
+    let database = database().await;
+    let pool = database.pool();
+    due(&pool, demo(&pool).await).await;
+    let runner = session(&pool).await;
+    tell(&pool, "update runner set drain_asked_at = now()").await;
+    assert!(claim(&pool, runner, "default", 1).await.unwrap().is_empty());
+}
