@@ -9,6 +9,7 @@ mod api;
 mod cli;
 mod layering;
 mod openapi;
+mod outage;
 mod readme;
 mod schedule;
 mod scheduler;

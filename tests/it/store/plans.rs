@@ -62,8 +62,10 @@ impl Tables {
     }
 
     async fn hold_all(&self) {
-        self.hold("insert", async |t| drop(due(&t.pool, t.project).await))
-            .await;
+        self.hold("insert", async |t| {
+            due(&t.pool, t.project).await;
+        })
+        .await;
         self.hold("claim", async |t| {
             drop(claim::claim(&t.pool, t.runner, "queue-1", 5).await.unwrap())
         })
