@@ -67,11 +67,11 @@ impl Tables {
         })
         .await;
         self.hold("claim", async |t| {
-            drop(claim::claim(&t.pool, t.runner, "queue-1", 5).await.unwrap())
+            drop(claim::claim(&t.pool, t.runner, "queue-1", 5).await.unwrap());
         })
         .await;
         self.hold("an empty claim", async |t| {
-            drop(claim::claim(&t.pool, t.runner, "empty", 5).await.unwrap())
+            drop(claim::claim(&t.pool, t.runner, "empty", 5).await.unwrap());
         })
         .await;
         self.hold("settle", async |t| {
@@ -79,15 +79,15 @@ impl Tables {
                 settle(&t.pool, t.runner, &t.some_settlements().await)
                     .await
                     .unwrap(),
-            )
+            );
         })
         .await;
         self.hold("promote", async |t| {
-            drop(expire::promote(&t.pool, None, 100).await.unwrap())
+            drop(expire::promote(&t.pool, None, 100).await.unwrap());
         })
         .await;
         self.hold("expire", async |t| {
-            drop(expire::expire(&t.pool, None, 100).await.unwrap())
+            drop(expire::expire(&t.pool, None, 100).await.unwrap());
         })
         .await;
         self.hold("renew", async |t| {
@@ -143,7 +143,7 @@ impl Tables {
                     let filter = job::Filter { projects, state };
                     let what = format!("a page of {filter:?} after {after:?}");
                     self.hold(&what, async |t| {
-                        drop(job::page(&t.pool, filter, after, 50).await.unwrap())
+                        drop(job::page(&t.pool, filter, after, 50).await.unwrap());
                     })
                     .await;
                 }
