@@ -4,16 +4,19 @@ create table project (
     id          uuid primary key,
     alias       text not null,
     directory   text not null,
+    max_running smallint,
     -- where the row comes from; rows of the environment are kept in step with PROJECT_ALIASES at start
     origin      text not null default 'administrator',
     created_at  timestamptz not null default now(),
     updated_at  timestamptz not null default now(),
     constraint project_alias_is_unique unique (alias),
     constraint alias_is_a_name check (alias ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'),
+    constraint max_running_is_positive check (max_running > 0),
     constraint directory_is_absolute check (directory like '/%'),
     constraint origin_is_known check (origin in ('administrator', 'environment', 'dev'))
 );
 comment on table project is 'An alias for a source directory on the host; jobs, schedules and tokens belong to projects.';
+comment on column project.max_running is 'How many of its jobs may run at once; null is no limit. Holds for jobs that come in from then on.';
 comment on column project.directory is 'Absolute path on every host that runs the project''s jobs.';
 
 -- The secret itself is never stored: 32 random base62 characters need no slow hash.

@@ -7,8 +7,10 @@
 
 pub mod authenticate;
 pub mod backoff;
+pub mod control;
 pub mod environment;
 pub mod fire_due;
+pub mod follow;
 pub mod hint;
 pub mod lease;
 pub mod maintain;

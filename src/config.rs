@@ -109,9 +109,12 @@ pub struct Runner {
         env = "RUNNER_QUEUES",
         value_name = "LIST",
         default_value = "default",
-        value_delimiter = ','
+        value_parser = value::parse_names
     )]
-    pub queues: Vec<String>,
+    pub queues: List<String>,
+    /// What this host has; jobs with `runs_on` are claimed by runners with that label only
+    #[arg(long = "labels", env = "RUNNER_LABELS", value_name = "LIST", default_value = "", value_parser = value::parse_names)]
+    pub labels: List<String>,
     /// Longest wait between two looks for work when no hint comes, in seconds
     #[arg(long, env = "RUNNER_POLL_INTERVAL_SEC", value_name = "SEC", default_value = "1", value_parser = parse_seconds)]
     pub runner_poll_interval_sec: Duration,

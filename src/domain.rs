@@ -10,6 +10,7 @@ pub mod job;
 pub mod name;
 pub mod page;
 pub mod problem;
+pub mod retry;
 pub mod schedule;
 pub mod spec;
 pub mod token;

@@ -9,6 +9,7 @@ pub mod process;
 mod attempt;
 mod heartbeat;
 mod held;
+mod hints;
 mod logs;
 mod session;
 mod settler;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::app::backoff::Backoff;
+use crate::app::hint::Hints;
 use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::domain::id::RunnerId;
@@ -35,6 +37,8 @@ pub struct Settings {
     pub slots: u16,
     /// Queues served, in turn.
     pub queues: Vec<String>,
+    /// What its host has, for jobs that run on it only.
+    pub labels: Vec<String>,
     /// Longest wait between two looks for work.
     pub poll: Duration,
     /// How long it may be silent before others take its jobs.
@@ -53,9 +57,10 @@ pub struct Settings {
 
 /// Runs jobs until `stop` or until an operator drains it, through broken connections and lost leases.
 pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
+    let hints = Hints::start(pool.clone());
     let mut pause = Backoff::default();
     while !stop.soft.is_cancelled() {
-        match open(&settings, &pool).await {
+        match open(&settings, &pool, &hints).await {
             Ok(session) => {
                 pause = Backoff::default();
                 if session::run(&settings, session, &url, &stop).await == session::End::Stopped {
@@ -70,7 +75,7 @@ pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
     }
 }
 
-async fn open(settings: &Settings, pool: &Pool) -> crate::store::Result<Session> {
+async fn open(settings: &Settings, pool: &Pool, hints: &Hints) -> crate::store::Result<Session> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let new = NewSession {
         id: RunnerId::generate(),
@@ -79,9 +84,10 @@ async fn open(settings: &Settings, pool: &Pool) -> crate::store::Result<Session>
         pid: std::process::id().cast_signed(),
         slots: i32::from(settings.slots),
         queues: &settings.queues,
+        labels: &settings.labels,
         lease: settings.lease,
     };
-    let session = Session::open(pool.clone(), &new).await?;
+    let session = Session::open(pool.clone(), hints.clone(), &new).await?;
     tracing::info!(runner.id = %session.id, runner.instance = %settings.instance, slots = settings.slots,
                    queues = ?settings.queues, "runner session open");
     Ok(session)

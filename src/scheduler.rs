@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::app::hint::Hints;
-use crate::app::{fire_due, maintain};
+use crate::app::{fire_due, follow, maintain};
 use crate::shutdown::Stop;
 use crate::store::{Pool, Result};
 
@@ -39,8 +39,9 @@ async fn tick(pool: &Pool, hints: &Hints) -> Result<()> {
     let made = fire_due::fire_due(pool, hints, None).await?;
     let promoted = maintain::promote(pool, hints, None).await?;
     let expired = maintain::expire(pool, hints, None).await?;
+    follow::sweep(pool, hints).await?;
     for lost in &expired {
-        tracing::warn!(job.id = %lost.job, attempt = lost.attempt, failed = lost.failed, "a runner vanished with a job");
+        tracing::warn!(job.id = %lost.job, attempt = lost.attempt, over = lost.over, "a runner vanished with a job");
     }
     metrics::counter!("orchestrator_attempts_lost_total").increment(expired.len() as u64);
     if made + promoted > 0 {

@@ -5,13 +5,17 @@
 
 pub mod attempt;
 pub mod claim;
+pub mod control;
 pub mod database;
 pub mod event;
 pub mod expire;
+pub mod gate;
+pub mod insert;
 pub mod job;
 pub mod listen;
 pub mod log;
 pub mod migrate;
+pub mod need;
 pub mod project;
 pub mod runner;
 pub mod schedule;

@@ -11,7 +11,7 @@ use crate::domain::schedule::{
 };
 use crate::domain::spec::JobSpec;
 use crate::store::event::NewEvent;
-use crate::store::job::NewJob;
+use crate::store::insert::NewJob;
 use crate::store::schedule::Due;
 use crate::store::{self, Connection, Pool, Result};
 
@@ -82,8 +82,10 @@ async fn decide(
         spec,
         request_hash: [0; 32],
         actor: &actor,
+        needs: Vec::new(),
+        needed: false,
     };
-    store::job::insert(&mut *db, &job, now).await?;
+    store::insert::insert(&mut *db, std::slice::from_ref(&job), now).await?;
     store::schedule::made(&mut *db, due.id, due_at, job.id).await?;
     Ok(true)
 }

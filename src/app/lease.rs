@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::follow::follow;
+use super::hint::Hints;
 use crate::domain::attempt::{Fence, StepRecord};
 use crate::domain::id::{JobId, RunnerId};
 use crate::store::claim::Claimed;
@@ -14,6 +16,7 @@ use crate::store::{self, Pool, Result};
 #[derive(Clone, Debug)]
 pub struct Session {
     pool: Pool,
+    hints: Hints,
     /// Its id.
     pub id: RunnerId,
     /// How long it may be silent before others take its jobs.
@@ -26,10 +29,11 @@ impl Session {
     /// # Errors
     ///
     /// [`store::Error`] when PostgreSQL is away.
-    pub async fn open(pool: Pool, new: &NewSession<'_>) -> Result<Self> {
+    pub async fn open(pool: Pool, hints: Hints, new: &NewSession<'_>) -> Result<Self> {
         store::runner::open(&pool, new).await?;
         Ok(Self {
             pool,
+            hints,
             id: new.id,
             lease: new.lease,
         })
@@ -40,9 +44,9 @@ impl Session {
     /// # Errors
     ///
     /// [`store::Error`] when PostgreSQL is away.
-    pub async fn claim(&self, queue: &str, limit: u32) -> Result<Vec<Claimed>> {
+    pub async fn claim(&self, queue: &str, label: &str, limit: u32) -> Result<Vec<Claimed>> {
         let begun = std::time::Instant::now();
-        let claimed = store::claim::claim(&self.pool, self.id, queue, limit).await?;
+        let claimed = store::claim::claim(&self.pool, self.id, queue, label, limit).await?;
         metrics::histogram!("orchestrator_claim_seconds").record(begun.elapsed());
         Ok(claimed)
     }
@@ -83,7 +87,14 @@ impl Session {
         let begun = std::time::Instant::now();
         let settled = store::settle::settle(&self.pool, self.id, batch).await?;
         metrics::histogram!("orchestrator_settle_seconds").record(begun.elapsed());
-        Ok(settled)
+        if settled
+            .iter()
+            .any(|ended| ended.needed || !ended.gates.is_empty())
+            && let Err(error) = follow(&self.pool, &self.hints, &settled).await
+        {
+            tracing::warn!(error = %error, "what waited for these jobs waits for the scheduler");
+        }
+        Ok(settled.into_iter().map(|ended| ended.job).collect())
     }
 
     /// Closes the session; what it still holds goes back at the next tick.

@@ -1,5 +1,6 @@
 //! What time does to jobs, run by every scheduler and safe in parallel.
 
+use super::follow::follow;
 use super::hint::Hints;
 use crate::domain::clock::Instant;
 use crate::store::expire::Expired;
@@ -17,7 +18,7 @@ pub async fn promote(pool: &Pool, hints: &Hints, now: Instant) -> Result<usize> 
     let mut promoted = 0;
     loop {
         let queues = store::expire::promote(pool, now, BATCH).await?;
-        queues.iter().for_each(|queue| hints.work(queue));
+        queues.iter().flatten().for_each(|queue| hints.work(queue));
         promoted += queues.len();
         if queues.len() < BATCH as usize {
             return Ok(promoted);
@@ -37,8 +38,10 @@ pub async fn expire(pool: &Pool, hints: &Hints, now: Instant) -> Result<Vec<Expi
         let full = batch.len() == BATCH as usize;
         batch
             .iter()
-            .filter(|expired| !expired.failed)
+            .filter(|expired| !expired.over)
             .for_each(|expired| hints.work(&expired.queue));
+        let ended: Vec<_> = batch.iter().map(|expired| expired.ended.clone()).collect();
+        follow(pool, hints, &ended).await?;
         all.extend(batch);
         if !full {
             return Ok(all);

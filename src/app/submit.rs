@@ -1,134 +1,245 @@
-//! A request becomes a job: accepted means committed.
+//! Requests become jobs: accepted means committed, and of several all or none.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
 use super::authenticate::Caller;
+use super::follow;
 use super::hint::Hints;
-use crate::domain::id::JobId;
+use crate::domain::id::{JobId, ProjectId};
 use crate::domain::job::JobState;
 use crate::domain::problem::Violation;
 use crate::domain::spec::JobSpec;
 use crate::domain::token::Scope;
-use crate::store::job::NewJob;
-use crate::store::project::Project;
-use crate::store::{self, Pool};
+use crate::store::gate::Gate;
+use crate::store::insert::{Inserted, NewJob};
+use crate::store::{self, Connection, Pool};
 
-/// A job that is in the table.
+mod needs;
+
+/// Most jobs of one request.
+pub const MOST: usize = 1000;
+
+/// A request that was accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted {
-    /// The job.
+    /// The job, in the table.
     pub job: JobId,
-    /// Whether it was accepted before, under the same idempotency key.
+    /// Whether it was there before, under the same idempotency key or unique key.
     pub repeated: bool,
 }
 
-/// Why a request became no job. Nothing is kept of it.
+/// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The specification does not hold.
+    /// Something is wrong with the request.
     #[error("the job specification has {} error(s)", .0.len())]
     Invalid(Vec<Violation>),
-    /// The caller may not submit at all.
+    /// The caller may not submit.
     #[error("submitting needs a token with the scope `submit`")]
     Scope,
-    /// The caller's token does not reach a project of that name.
+    /// The caller does not reach the project, or there is none by this name.
     #[error("this token does not reach a project named {0:?}")]
     Project(String),
-    /// The idempotency key was used for another request.
+    /// The key was used for another request.
     #[error(
         "the idempotency key {key:?} belongs to job {job}, which was asked for with another request; use a new key"
     )]
     KeyReused {
         /// The key.
         key: String,
-        /// Who has it.
+        /// The job that has it.
         job: JobId,
     },
-    /// The job that held the key was deleted just now.
-    #[error("the job that held the idempotency key was deleted just now; send the request again")]
+    /// The holder of the key ended or was deleted while we looked.
+    #[error("the job that held the key was gone just now; send the request again")]
     KeyVanished,
-    /// PostgreSQL is away or refused.
+    /// PostgreSQL refused or is away.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
-/// Puts the job `spec` describes into the queue for `caller`, then hints that there is work.
-///
-/// A repeat under the same idempotency key and project, also at the same instant, is answered with
-/// the first job.
+/// Puts one job in.
 ///
 /// # Errors
 ///
-/// See [`Error`]; the job is in the table only when this answers with it.
+/// [`Error`], which says what to do; nothing is stored then.
 pub async fn submit(pool: &Pool, hints: &Hints, caller: &Caller, spec: &JobSpec) -> Result<Accepted, Error> {
+    let accepted = submit_all(pool, hints, caller, std::slice::from_ref(spec), |_| String::new()).await?;
+    // One answer a specification: there is one.
+    accepted.first().copied().ok_or(Error::KeyVanished)
+}
+
+/// Puts several jobs in, all or none, in one statement. `path` is where a specification lies in the
+/// request, for what is wrong with it.
+///
+/// # Errors
+///
+/// [`Error`], which says what to do; nothing is stored then.
+pub async fn submit_all(
+    pool: &Pool,
+    hints: &Hints,
+    caller: &Caller,
+    specs: &[JobSpec],
+    path: impl Fn(usize) -> String + Send + Sync,
+) -> Result<Vec<Accepted>, Error> {
     if !caller.may(Scope::Submit) {
         return Err(Error::Scope);
     }
-    let project = project(pool, caller, &spec.project_id).await?;
-    let job = NewJob {
+    let projects = projects(pool, caller, specs, &path).await?;
+    let new = |spec| new_job(caller, spec, projects[spec.project_id.as_str()]);
+    let mut jobs: Vec<NewJob<'_>> = specs.iter().map(new).collect();
+    let (accepted, inserted) = match specs {
+        // One statement, and so one commit, by itself.
+        [spec] if spec.needs.is_empty() => {
+            let inserted = store::insert::insert(pool, &jobs, None).await?;
+            let accepted = match inserted.len() {
+                1 => jobs.iter().map(itself).collect(),
+                _ => {
+                    answers(
+                        &mut *pool.acquire().await.map_err(store::Error::from)?,
+                        &jobs,
+                        &inserted,
+                    )
+                    .await?
+                }
+            };
+            (accepted, inserted)
+        }
+        _ => {
+            let mut transaction = pool.begin().await.map_err(store::Error::from)?;
+            needs::resolve(&mut transaction, &mut jobs, &path).await?;
+            let inserted = store::insert::insert(&mut *transaction, &jobs, None).await?;
+            let accepted = answers(&mut transaction, &jobs, &inserted).await?;
+            transaction.commit().await.map_err(store::Error::from)?;
+            (accepted, inserted)
+        }
+    };
+    follow_up(pool, hints, &jobs, &inserted).await;
+    Ok(accepted)
+}
+
+fn new_job<'a>(caller: &'a Caller, spec: &'a JobSpec, project: ProjectId) -> NewJob<'a> {
+    NewJob {
         id: JobId::generate(),
-        project: project.id,
+        project,
         spec,
         request_hash: request_hash(spec),
         actor: &caller.actor,
-    };
-    match &spec.idempotency_key {
-        None => {
-            let state = store::job::insert(pool, &job, None).await?;
-            Ok(accepted(hints, &job, state))
-        }
-        Some(key) => submit_once(pool, hints, &job, key).await,
+        needs: Vec::new(),
+        needed: false,
     }
 }
 
-async fn submit_once(pool: &Pool, hints: &Hints, job: &NewJob<'_>, key: &str) -> Result<Accepted, Error> {
-    let mut transaction = pool.begin().await.map_err(store::Error::from)?;
-    let state = store::job::insert(&mut *transaction, job, None).await?;
-    // Waits for whoever holds the key in a transaction of their own, so exactly one of them wins.
-    if store::job::reserve_key(&mut *transaction, job.project, key, job.id).await? {
-        transaction.commit().await.map_err(store::Error::from)?;
-        return Ok(accepted(hints, job, state));
-    }
-    transaction.rollback().await.map_err(store::Error::from)?;
-    match store::job::key_holder(pool, job.project, key, &job.request_hash).await? {
-        Some(holder) if holder.same_request => Ok(Accepted {
-            job: holder.job,
-            repeated: true,
-        }),
-        Some(holder) => Err(Error::KeyReused {
-            key: key.to_owned(),
-            job: holder.job,
-        }),
-        // Retention deleted the holder between the two looks.
-        None => Err(Error::KeyVanished),
-    }
-}
-
-fn accepted(hints: &Hints, job: &NewJob<'_>, state: JobState) -> Accepted {
-    if state == JobState::Available {
-        hints.work(&job.spec.queue);
-    }
+fn itself(job: &NewJob<'_>) -> Accepted {
     Accepted {
         job: job.id,
         repeated: false,
     }
 }
 
-async fn project(pool: &Pool, caller: &Caller, alias: &str) -> Result<Project, Error> {
-    let found = store::project::by_alias(pool, alias).await?;
-    match found {
-        Some(project) if caller.reaches(project.id) => Ok(project),
-        // Whoever sees every project learns that it does not exist; others learn nothing of it.
-        None if caller.projects.is_none() => Err(Error::Invalid(vec![Violation::new(
-            "project_id",
-            format!("there is no project named {alias:?}; make it first, or set it in PROJECT_ALIASES"),
-        )])),
-        _ => Err(Error::Project(alias.to_owned())),
+/// An answer for each job: itself when it was put in, else the one that holds its key.
+async fn answers(
+    db: &mut Connection,
+    jobs: &[NewJob<'_>],
+    inserted: &[Inserted],
+) -> Result<Vec<Accepted>, Error> {
+    let there: BTreeSet<JobId> = inserted.iter().map(|inserted| inserted.id).collect();
+    let mut answers = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        answers.push(match there.contains(&job.id) {
+            true => itself(job),
+            false => Accepted {
+                job: holder(db, job).await?,
+                repeated: true,
+            },
+        });
+    }
+    Ok(answers)
+}
+
+async fn holder(db: &mut Connection, job: &NewJob<'_>) -> Result<JobId, Error> {
+    let Some(key) = &job.spec.idempotency_key else {
+        let unique_key = job.spec.unique_key.as_deref().unwrap_or_default();
+        let holder = store::insert::unique_holder(&mut *db, job.project, unique_key).await?;
+        return holder.ok_or(Error::KeyVanished);
+    };
+    let holders = store::insert::holders(&mut *db, job.project, &[key]).await?;
+    // Retention deleted the holder between the two looks.
+    let holder = holders.get(key).ok_or(Error::KeyVanished)?;
+    match holder.request_hash == job.request_hash {
+        true => Ok(holder.job),
+        false => Err(Error::KeyReused {
+            key: key.clone(),
+            job: holder.job,
+        }),
     }
 }
 
-/// What tells a repeat from another request: the specification as it was understood, so that spaces
-/// and the order of fields do not matter.
+/// Wakes runners, and lets in what waits for room or for what has ended already. The jobs are
+/// accepted whatever comes of this: the scheduler does the same at its next tick.
+async fn follow_up(pool: &Pool, hints: &Hints, jobs: &[NewJob<'_>], inserted: &[Inserted]) {
+    let by_id: BTreeMap<JobId, &NewJob<'_>> = jobs.iter().map(|job| (job.id, job)).collect();
+    let mut gates = BTreeSet::new();
+    for Inserted { id, state, at_gate } in inserted {
+        let Some(job) = by_id.get(id) else { continue };
+        if *state == JobState::Available {
+            hints.work(&job.spec.queue);
+        }
+        if *at_gate {
+            let key = job
+                .spec
+                .concurrency
+                .as_ref()
+                .map(|concurrency| concurrency.key.clone());
+            gates.insert(Gate {
+                project: job.project,
+                key,
+            });
+        }
+    }
+    let needs: BTreeSet<JobId> = jobs.iter().flat_map(|job| job.needs.iter().copied()).collect();
+    let followed = async {
+        follow::admit_all(pool, hints, gates).await?;
+        follow::release(pool, hints, needs.into_iter().collect()).await
+    };
+    if let Err(error) = followed.await {
+        tracing::warn!(error = %error, "accepted jobs wait for the scheduler to let them in");
+    }
+}
+
+/// The project of each alias that the specifications name.
+async fn projects<'a>(
+    pool: &Pool,
+    caller: &Caller,
+    specs: &'a [JobSpec],
+    path: impl Fn(usize) -> String + Send + Sync,
+) -> Result<BTreeMap<&'a str, ProjectId>, Error> {
+    let mut projects = BTreeMap::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let alias = spec.project_id.as_str();
+        if projects.contains_key(alias) {
+            continue;
+        }
+        match store::project::by_alias(pool, alias).await? {
+            Some(project) if caller.reaches(project.id) => drop(projects.insert(alias, project.id)),
+            // Whoever sees every project learns that it does not exist; others learn nothing of it.
+            None if caller.projects.is_none() => {
+                return Err(Error::Invalid(vec![Violation::new(
+                    format!("{}project_id", path(index)),
+                    format!(
+                        "there is no project named {alias:?}; make it first, or set it in PROJECT_ALIASES"
+                    ),
+                )]));
+            }
+            _ => return Err(Error::Project(alias.to_owned())),
+        }
+    }
+    Ok(projects)
+}
+
+/// What was asked for, as one number: a repeat has the same.
 fn request_hash(spec: &JobSpec) -> [u8; 32] {
     // What was read from JSON can be written as JSON; were it not, every request would hash alike
     // and a reused key would be answered with the first job, which is the mild way to be wrong.

@@ -38,10 +38,15 @@ pub(super) fn settings(
     from: &config::Runner,
     workspaces_root: std::path::PathBuf,
 ) -> anyhow::Result<runner::Settings> {
+    anyhow::ensure!(
+        !from.queues.0.is_empty(),
+        "RUNNER_QUEUES names no queue; write default, or queues separated by commas"
+    );
     Ok(runner::Settings {
         instance: from.instance.clone(),
         slots: from.slots,
-        queues: from.queues.clone(),
+        queues: from.queues.0.clone(),
+        labels: from.labels.0.clone(),
         poll: from.runner_poll_interval_sec,
         lease: from.runner_reclaim_after_sec,
         drain: from.runner_drain_sec,

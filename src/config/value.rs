@@ -96,6 +96,26 @@ pub(super) fn parse_public_url(text: &str) -> Result<Url, String> {
     }
 }
 
+/// Reads `one,two,three`: names, each once.
+///
+/// # Errors
+///
+/// What is allowed.
+pub(super) fn parse_names(text: &str) -> Result<List<String>, String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        if !is_name(name) {
+            return Err(format!(
+                "{name:?} is no name: 1–128 letters, digits, `.`, `_` or `-`"
+            ));
+        }
+        if !names.iter().any(|other| other == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(List(names))
+}
+
 /// Reads `name=/absolute/path,other=/path`.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! What a runner says of an attempt when it ends, and of each step in it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::id::JobId;
@@ -45,6 +47,8 @@ pub enum Ending {
     Cancelled(Failure),
     /// The runner stops; another goes on at the step the job row names.
     HandedBack,
+    /// The step the job row names failed and is tried again after a wait.
+    Retried(Failure, Duration),
 }
 
 impl Ending {
@@ -56,6 +60,7 @@ impl Ending {
             Self::Failed(_) => JobState::Failed,
             Self::Cancelled(_) => JobState::Cancelled,
             Self::HandedBack => JobState::Available,
+            Self::Retried(..) => JobState::Scheduled,
         }
     }
 
@@ -64,7 +69,17 @@ impl Ending {
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::HandedBack => "handed_back",
+            Self::Retried(..) => "retried",
             ended => ended.state().as_str(),
+        }
+    }
+
+    /// How long the job waits before it is due again.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        match self {
+            Self::Retried(_, wait) => *wait,
+            _ => Duration::ZERO,
         }
     }
 
@@ -72,7 +87,7 @@ impl Ending {
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Failed(failure) | Self::Cancelled(failure) => Some(failure),
+            Self::Failed(failure) | Self::Cancelled(failure) | Self::Retried(failure, _) => Some(failure),
             Self::Succeeded | Self::HandedBack => None,
         }
     }

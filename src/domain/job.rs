@@ -91,6 +91,8 @@ pub enum Code {
     Lost,
     /// Somebody asked for it to stop.
     Cancelled,
+    /// A job it needs ended without success.
+    NeedsFailed,
     /// The runner was asked to stop before the step had ended; another runs it again.
     Interrupted,
     /// The host's policy does not allow it, or a sandbox could not be set up.
@@ -108,6 +110,15 @@ pub enum Code {
 }
 
 impl Code {
+    /// Whether the same step may do better when it is tried again.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::Timeout | Self::IdleTimeout | Self::ExitNonzero | Self::Signalled | Self::OutOfMemory
+        )
+    }
+
     /// The word for it, as PostgreSQL and the API spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

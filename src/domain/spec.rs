@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike as _, Utc};
+use chrono::{DateTime, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::name::{is_environment_name, is_name, is_step_id};
 use super::problem::{self, Violation};
+
+mod check;
+
+use check::{
+    argv_of, environment, known_agent, name_shape, needs_once, no_nul, no_nul_str, no_nul_within, only_key,
+    only_version, optional_name_shape, prompt_for_agents, step_id_shape, unique_step_ids,
+    within_the_calendar,
+};
 
 /// Most steps in one job.
 pub const MAX_STEPS: usize = 100;
@@ -66,6 +73,30 @@ pub struct JobSpec {
     #[serde(default, alias = "job_id", skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 255, example = "build-4711")]
     pub idempotency_key: Option<String>,
+    /// Jobs that must succeed first: their ids, or their idempotency keys within the project. In a
+    /// request with several jobs, also the keys of the others in it. At most 100.
+    #[garde(
+        length(max = 100),
+        custom(needs_once),
+        inner(length(chars, min = 1, max = 255), custom(no_nul_str))
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub needs: Vec<String>,
+    /// Runs at most so many jobs of the project under this key at once.
+    #[garde(dive)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// At most one job of the project that has not ended holds this key; another is answered with it.
+    #[garde(inner(length(chars, min = 1, max = 255), custom(no_nul_str)), custom(only_key(&self.idempotency_key)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255, example = "nightly-report")]
+    pub unique_key: Option<String>,
+    /// Label of the runners that may claim it. Absent: any runner of the queue.
+    #[garde(custom(optional_name_shape))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "gpu", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    pub runs_on: Option<String>,
     /// Words to find the job by, at most 32 of 1–64 characters.
     #[garde(length(max = 32), inner(length(chars, min = 1, max = 64), custom(no_nul_str)))]
     #[serde(default)]
@@ -76,6 +107,20 @@ pub struct JobSpec {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
+}
+
+/// A key and how many jobs may run under it at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Concurrency {
+    /// The caller's name for what must not be used too much at once.
+    #[garde(length(chars, min = 1, max = 255), custom(no_nul_str))]
+    #[schema(min_length = 1, max_length = 255, example = "deploy-production")]
+    pub key: String,
+    /// How many may run at once, 1–1000. Each job goes by its own limit.
+    #[garde(range(min = 1, max = 1000))]
+    #[schema(minimum = 1, maximum = 1000, example = 1)]
+    pub limit: i16,
 }
 
 /// One thing to run in the job's workspace.
@@ -116,6 +161,17 @@ pub struct StepSpec {
     #[serde(default = "default_idle_timeout_sec")]
     #[schema(maximum = 86400, default = 120)]
     pub idle_timeout_sec: u32,
+    /// How often a step that failed is tried again, 0–10.
+    #[garde(range(max = 10))]
+    #[serde(default = "default_max_retries")]
+    #[schema(maximum = 10, default = 1)]
+    pub max_retries: u8,
+    /// Wait before the first retry, 0–3600 s. It doubles each time, up to an hour, and is drawn a
+    /// little shorter or longer; the runner's slot is free meanwhile.
+    #[garde(range(max = 3600))]
+    #[serde(default = "default_retry_backoff_sec")]
+    #[schema(maximum = 3600, default = 2)]
+    pub retry_backoff_sec: u32,
 }
 
 impl JobSpec {
@@ -155,6 +211,8 @@ fn default_pipeline(goal: &str) -> Vec<StepSpec> {
         env: BTreeMap::new(),
         timeout_sec: default_timeout_sec(),
         idle_timeout_sec: default_idle_timeout_sec(),
+        max_retries: default_max_retries(),
+        retry_backoff_sec: default_retry_backoff_sec(),
     };
     vec![
         step("plan", "Plan"),
@@ -186,138 +244,12 @@ fn default_idle_timeout_sec() -> u32 {
     120
 }
 
-fn refuse<T>(reason: impl Into<String>) -> Result<T, garde::Error> {
-    Err(garde::Error::new(reason.into()))
+fn default_max_retries() -> u8 {
+    1
 }
 
-fn name_shape(name: &str, (): &()) -> garde::Result {
-    if is_name(name) {
-        return Ok(());
-    }
-    refuse("must be 1–128 letters, digits, `.`, `_` or `-`, and begin with a letter or digit")
-}
-
-fn step_id_shape(name: &str, (): &()) -> garde::Result {
-    if is_step_id(name) {
-        return Ok(());
-    }
-    refuse("must be 1–64 letters, digits, `_` or `-`, and begin with a letter or digit")
-}
-
-fn only_version(version: &Option<String>, (): &()) -> garde::Result {
-    match version.as_deref() {
-        None | Some("1.0") => Ok(()),
-        Some(other) => refuse(format!("is {other:?}; this server knows version \"1.0\"")),
-    }
-}
-
-fn known_agent(agent: &str, (): &()) -> garde::Result {
-    if AGENTS.contains(&agent) {
-        return Ok(());
-    }
-    refuse(format!(
-        "unknown agent {agent:?}; there are: {}",
-        AGENTS.join(", ")
-    ))
-}
-
-fn no_nul(text: &str, (): &()) -> garde::Result {
-    no_nul_in(text)
-}
-
-fn no_nul_str(text: &str, (): &()) -> garde::Result {
-    no_nul_in(text)
-}
-
-fn no_nul_in(text: &str) -> garde::Result {
-    if text.contains('\0') {
-        refuse("must not hold a NUL character")
-    } else {
-        Ok(())
-    }
-}
-
-/// PostgreSQL's JSON holds no NUL, in whatever depth.
-fn no_nul_within(map: &Map<String, Value>, (): &()) -> garde::Result {
-    map.iter()
-        .try_for_each(|(key, value)| no_nul_in(key).and_then(|()| no_nul_in_value(value)))
-}
-
-fn no_nul_in_value(value: &Value) -> garde::Result {
-    match value {
-        Value::String(text) => no_nul_in(text),
-        Value::Array(items) => items.iter().try_for_each(no_nul_in_value),
-        Value::Object(map) => no_nul_within(map, &()),
-        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-    }
-}
-
-/// PostgreSQL's calendar begins later than chrono's, and nobody waits until the year 10000.
-fn within_the_calendar(at: &DateTime<Utc>, (): &()) -> garde::Result {
-    match at.year() {
-        1970..=9999 => Ok(()),
-        year => refuse(format!("is in the year {year}; allowed are 1970 to 9999")),
-    }
-}
-
-fn unique_step_ids(steps: &[StepSpec], (): &()) -> garde::Result {
-    let mut seen = std::collections::BTreeSet::new();
-    match steps.iter().find(|step| !seen.insert(&step.step_id)) {
-        Some(again) => refuse(format!(
-            "step_id {:?} is used twice; give each step its own",
-            again.step_id
-        )),
-        None => Ok(()),
-    }
-}
-
-fn prompt_for_agents(agent: &str) -> impl FnOnce(&Option<String>, &()) -> garde::Result {
-    move |prompt, ()| match (agent, prompt) {
-        ("command", Some(_)) => refuse("is for agents; a `command` step takes `argv`"),
-        ("command", None) | (_, Some(_)) => Ok(()),
-        (_, None) => refuse(format!("is required: it is what agent {agent:?} is asked to do")),
-    }
-}
-
-fn argv_of(agent: &str) -> impl FnOnce(&Vec<String>, &()) -> garde::Result {
-    move |argv, ()| {
-        if agent != "command" {
-            return if argv.is_empty() {
-                Ok(())
-            } else {
-                refuse("is for `command` steps; an agent takes a `prompt`")
-            };
-        }
-        match argv.first().map(String::as_str) {
-            None => return refuse("is required: the program and its arguments, as [\"make\", \"test\"]"),
-            Some("") => return refuse("must begin with the name of a program"),
-            Some(_) => {}
-        }
-        if argv.iter().map(|argument| argument.len() + 1).sum::<usize>() > MAX_ARGV_BYTES {
-            return refuse(format!(
-                "is longer than {MAX_ARGV_BYTES} bytes together; write the data to a file"
-            ));
-        }
-        argv.iter().try_for_each(|argument| no_nul_in(argument))
-    }
-}
-
-fn environment(env: &BTreeMap<String, String>, (): &()) -> garde::Result {
-    if env.len() > 256 {
-        return refuse("has more than 256 variables");
-    }
-    for (name, value) in env {
-        if !is_environment_name(name) {
-            return refuse(format!(
-                "{name:?} cannot name a variable: letters, digits and `_` can"
-            ));
-        }
-        if value.len() > 32 * 1024 {
-            return refuse(format!("{name} is longer than 32768 bytes"));
-        }
-        no_nul_in(value)?;
-    }
-    Ok(())
+fn default_retry_backoff_sec() -> u32 {
+    2
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! One attempt: the steps of a job, in order, from the one the job row names.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::held::{Brake, Reason};
@@ -9,7 +11,8 @@ use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, StepRecord};
 use crate::domain::job::Code;
-use crate::domain::spec::JobSpec;
+use crate::domain::retry::backoff;
+use crate::domain::spec::{JobSpec, StepSpec};
 use crate::store::claim::Claimed;
 use crate::store::settle::Settlement;
 
@@ -85,7 +88,7 @@ impl Attempt<'_> {
                 return ending(reason, Some(record));
             }
             if let Some(failure) = record.failure.clone() {
-                return Some((Ending::Failed(failure), Some(record)));
+                return Some((self.failed(step, position, failure), Some(record)));
             }
             if steps.peek().is_none() {
                 return Some((Ending::Succeeded, Some(record)));
@@ -94,6 +97,19 @@ impl Attempt<'_> {
             ordinal += 1;
         }
         Some((Ending::Succeeded, None))
+    }
+
+    /// The end of the job, or a wait before the step is tried again.
+    fn failed(&self, step: &StepSpec, position: i16, failure: Failure) -> Ending {
+        let retries = match position == self.job.step_position {
+            true => self.job.step_retries.unsigned_abs(),
+            false => 0,
+        };
+        if !failure.code.may_pass() || retries >= step.max_retries.into() {
+            return Ending::Failed(failure);
+        }
+        let first = Duration::from_secs(step.retry_backoff_sec.into());
+        Ending::Retried(failure, backoff(first, retries.into(), rand::random()))
     }
 
     /// Records a step that is not the last. `None`: the lease is lost.

@@ -1,7 +1,9 @@
 //! The lease is renewed three times in its length. When it cannot be, children end before it does.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
@@ -17,17 +19,16 @@ pub(super) async fn beat(
     session: Session,
     held: Held,
     quiet: CancellationToken,
+    asked: Arc<Notify>,
     closed: CancellationToken,
 ) -> End {
     let every = session.lease / 3;
     // What the last successful renewal promised, by a clock that also runs while we are frozen or
     // the answer is on its way: counted from before the statement was sent.
     let mut renewed = Instant::now();
-    while closed
-        .run_until_cancelled(tokio::time::sleep(every))
-        .await
-        .is_some()
-    {
+    // A renewal also answers what is asked of the session, so it comes early when something is.
+    let next = || closed.run_until_cancelled(tokio::time::timeout(every, asked.notified()));
+    while next().await.is_some() {
         // Children need time to end: they are told a sixth of the lease before it passes.
         let deadline = renewed + session.lease - session.lease / 6;
         let Some((sent, Some(answer))) = renew_by(&session, deadline).await else {

@@ -1,13 +1,13 @@
 //! One session: subscribe, look for work, run it, until told to stop or the lease is lost.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::held::{Held, Reason};
+use super::hints::{self, Ears};
 use super::settler::{self, Finished};
 use super::{Settings, attempt, heartbeat};
 use crate::app::backoff::Backoff;
@@ -15,7 +15,6 @@ use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::shutdown::Stop;
 use crate::store::claim::Claimed;
-use crate::store::listen::{self, Listener};
 
 /// Most jobs one claim takes.
 const CLAIM: usize = 200;
@@ -40,14 +39,17 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
         session: session.clone(),
         held: Held::default(),
         finished,
-        wake: Notify::new(),
+        lanes: lanes(settings),
+        wake: Arc::default(),
         quiet: stop.soft.child_token(),
     });
     let closed = CancellationToken::new();
+    let asked = Arc::new(Notify::new());
     let beating = tokio::spawn(heartbeat::beat(
         session.clone(),
         work.held.clone(),
         work.quiet.clone(),
+        Arc::clone(&asked),
         closed.clone(),
     ));
     let settling = tokio::spawn(settler::settle(
@@ -56,14 +58,19 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
         arriving,
         stop.hard.clone(),
     ));
-    let hints = tokio::spawn(listen(url.clone(), Arc::clone(&work)));
+    let ears = Ears {
+        runner: session.id,
+        queues: settings.queues.clone(),
+        work: Arc::clone(&work.wake),
+        asked,
+    };
+    let hints = tokio::spawn(hints::listen(url.clone(), ears));
 
     work.quiet.run_until_cancelled(work.look_for_work()).await;
     hints.abort();
     work.drain(&stop.hard).await;
     drop(work);
-    // The settler ends when the last sender is gone: the listener's share and ours.
-    let _ = hints.await;
+    // The settler ends when the last sender is gone.
     let _ = settling.await;
     closed.cancel();
     let end = beating.await.unwrap_or(End::LeaseLost);
@@ -84,7 +91,9 @@ struct Work {
     session: Session,
     held: Held,
     finished: mpsc::Sender<Finished>,
-    wake: Notify,
+    /// The pairs of queue and label claimed for, in turn.
+    lanes: Vec<(String, String)>,
+    wake: Arc<Notify>,
     /// Told when nothing new is to be begun, not even the next step of a job.
     quiet: CancellationToken,
 }
@@ -98,8 +107,8 @@ impl Work {
             match self.claim_round(first, slot).await {
                 Ok(found) => {
                     pause = Backoff::default();
-                    // The next round begins with the next queue, so that none starves another.
-                    first = (first + 1) % self.settings.queues.len();
+                    // The next round begins with the next lane, so that none starves another.
+                    first = (first + 1) % self.lanes.len();
                     if !found {
                         self.rest().await;
                     }
@@ -121,13 +130,13 @@ impl Work {
         }
     }
 
-    /// Claims for each queue in turn what the free slots hold; answers whether anything was found.
+    /// Claims for each lane in turn what the free slots hold; answers whether anything was found.
     async fn claim_round(
         self: &Arc<Self>,
         first: usize,
         slot: OwnedSemaphorePermit,
     ) -> crate::store::Result<bool> {
-        let queues = &self.settings.queues;
+        let lanes = &self.lanes;
         let mut free = vec![slot];
         while free.len() < CLAIM {
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
@@ -136,13 +145,13 @@ impl Work {
             free.push(slot);
         }
         let mut found = false;
-        for queue in queues.iter().cycle().skip(first).take(queues.len()) {
+        for (queue, label) in lanes.iter().cycle().skip(first).take(lanes.len()) {
             if free.is_empty() {
                 break;
             }
             let claimed = self
                 .session
-                .claim(queue, free.len().try_into().unwrap_or(u32::MAX))
+                .claim(queue, label, free.len().try_into().unwrap_or(u32::MAX))
                 .await?;
             found |= !claimed.is_empty();
             let rest = free.split_off(claimed.len().min(free.len()));
@@ -188,27 +197,10 @@ impl Work {
     }
 }
 
-/// Wakes the loop on hints for its queues, and whenever hints may have been missed.
-async fn listen(url: DatabaseUrl, work: Arc<Work>) {
-    let mut pause = Backoff::default();
-    loop {
-        if let Err(error) = hear(&url, &work, &mut pause).await {
-            tracing::debug!(error = %error, "not listening; polling until the connection is back");
-            pause.wait(&CancellationToken::new()).await;
-        }
-    }
-}
-
-async fn hear(url: &DatabaseUrl, work: &Work, pause: &mut Backoff) -> crate::store::Result<()> {
-    let mut listener = Listener::on(url, listen::WORK).await?;
-    *pause = Backoff::default();
-    // What came before the subscription was not heard.
-    work.wake.notify_one();
-    loop {
-        let hint = tokio::time::timeout(Duration::from_secs(3600), listener.next()).await;
-        let Ok(hint) = hint else { continue };
-        if hint?.is_none_or(|queue| work.settings.queues.contains(&queue)) {
-            work.wake.notify_one();
-        }
-    }
+/// Jobs that ask for no label, then those of each label, for every queue: each is one ordered range of
+/// the index that claims read.
+fn lanes(settings: &Settings) -> Vec<(String, String)> {
+    let labels = || std::iter::once(String::new()).chain(settings.labels.iter().cloned());
+    let lane = |queue: &String| labels().map(|label| (queue.clone(), label)).collect::<Vec<_>>();
+    settings.queues.iter().flat_map(lane).collect()
 }

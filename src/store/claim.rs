@@ -14,6 +14,8 @@ pub struct Claimed {
     pub fence: Fence,
     /// Index of the step to begin with.
     pub step_position: i16,
+    /// How often that step was tried again.
+    pub step_retries: i16,
     /// What is to be done.
     pub spec: Value,
     /// The project's alias.
@@ -34,17 +36,24 @@ pub struct Claimed {
 ///
 /// [`super::Error::Unavailable`] when PostgreSQL cannot be reached; whatever was claimed just then
 /// comes back when the session's lease passes.
-pub async fn claim(db: impl Executor<'_>, runner: RunnerId, queue: &str, limit: u32) -> Result<Vec<Claimed>> {
+pub async fn claim(
+    db: impl Executor<'_>,
+    runner: RunnerId,
+    queue: &str,
+    label: &str,
+    limit: u32,
+) -> Result<Vec<Claimed>> {
     let rows = sqlx::query!(
         r#"
         -- Materialised, or the planner may run the limited subquery again and claim more than `limit`.
         with due as materialized (
             select id
               from job
-             where queue = $2 and state = 'available'
+             where queue = $2 and runs_on = $4 and state = 'available'
                and exists (select from runner
                             where runner.id = $1 and ended_at is null and drain_asked_at is null
                               and lease_expires_at > now())
+               and not exists (select from queue where name = $2 and paused_at is not null)
              order by priority desc, run_at, id
              limit $3
                for update skip locked
@@ -54,12 +63,12 @@ pub async fn claim(db: impl Executor<'_>, runner: RunnerId, queue: &str, limit: 
                    started_at = coalesce(started_at, now())
               from due
              where job.id = due.id
-            returning job.id, job.project_id, job.attempt, job.step_position, job.claimed_at, job.priority, job.run_at
+            returning job.id, job.project_id, job.attempt, job.step_position, job.step_retries, job.claimed_at, job.priority, job.run_at
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
             select project_id, id, attempt, 'job.running', 'runner:' || $1::text from claimed
         )
-        select claimed.id, claimed.attempt, claimed.step_position, claimed.claimed_at as "claimed_at!",
+        select claimed.id, claimed.attempt, claimed.step_position, claimed.step_retries, claimed.claimed_at as "claimed_at!",
                job_spec.spec, project.alias, project.directory
           from claimed
           join job_spec on job_spec.job_id = claimed.id
@@ -69,6 +78,7 @@ pub async fn claim(db: impl Executor<'_>, runner: RunnerId, queue: &str, limit: 
         runner.0,
         queue,
         i64::from(limit),
+        label,
     )
     .fetch_all(db)
     .await?;
@@ -80,6 +90,7 @@ pub async fn claim(db: impl Executor<'_>, runner: RunnerId, queue: &str, limit: 
                 attempt: row.attempt,
             },
             step_position: row.step_position,
+            step_retries: row.step_retries,
             spec: row.spec,
             project_alias: row.alias,
             project_directory: row.directory,

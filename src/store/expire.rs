@@ -1,31 +1,38 @@
 //! What time does to jobs: the due become available, the abandoned go back.
 
+use super::control::gates;
+use super::settle::Ended;
 use super::{Executor, Result};
 use crate::domain::clock::Instant;
 use crate::domain::id::JobId;
 
-/// Makes up to `limit` scheduled jobs whose time has come available, and answers with the queues
-/// that have new work.
+/// Makes up to `limit` scheduled jobs whose time has come available, and answers with the queue of
+/// each that may be claimed now; `None` for one that waits on, for room.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away; running it again is safe, from any number of places.
-pub async fn promote(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<Vec<String>> {
+pub async fn promote(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<Vec<Option<String>>> {
     let queues = sqlx::query_scalar!(
         r#"
         with due as materialized (
             select id from job
-             where state = 'scheduled' and run_at <= coalesce($1, now())
+             where state = 'scheduled' and gate is null and run_at <= coalesce($1, now())
              order by run_at
              limit $2
                for update skip locked
         ), promoted as (
-            update job set state = 'available' from due where job.id = due.id returning job.id, project_id, queue
+            -- What has a limit waits on, for room.
+            update job
+               set state = case when concurrency_key is not null or project_limited then 'scheduled' else 'available' end::job_state,
+                   gate = case when concurrency_key is not null then 'key' when project_limited then 'project' end
+              from due where job.id = due.id
+            returning job.id, job.project_id, job.queue, job.state
         ), logged as (
             insert into event (project_id, job_id, kind, actor)
-            select project_id, id, 'job.available', 'scheduler' from promoted
+            select project_id, id, 'job.available', 'scheduler' from promoted where state = 'available'
         )
-        select queue from promoted
+        select case when state = 'available' then queue end as "queue?" from promoted
         "#,
         now,
         i64::from(limit),
@@ -45,7 +52,9 @@ pub struct Expired {
     /// Its queue.
     pub queue: String,
     /// Whether it has no attempts left and failed.
-    pub failed: bool,
+    pub over: bool,
+    /// Who may go on because of it.
+    pub ended: Ended,
 }
 
 /// Takes up to `limit` jobs from sessions whose lease has passed: each goes back to its queue, or
@@ -59,7 +68,8 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
     let rows = sqlx::query!(
         r#"
         with lost as materialized (
-            select job.id, job.attempt, job.runner_id, job.claimed_at, job.losses + 1 >= job.max_attempts as spent
+            select job.id, job.attempt, job.runner_id, job.claimed_at, job.losses + 1 >= job.max_attempts as spent,
+                   job.cancel_asked_at is not null as cancelled
               from job join runner on runner.id = job.runner_id
              where job.state = 'running'
                and (runner.lease_expires_at <= coalesce($1, now()) or runner.ended_at is not null)
@@ -68,25 +78,26 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
                for update of job skip locked
         ), expired as (
             update job
-               set state = case when spent then 'failed' else 'available' end::job_state,
+               set state = case when cancelled then 'cancelled' when spent then 'failed' else 'available' end::job_state,
                    losses = losses + 1, runner_id = null, claimed_at = null,
-                   code = case when spent then 'lost' end,
-                   message = case when spent
+                   code = case when cancelled then 'cancelled' when spent then 'lost' end,
+                   message = case when cancelled then 'Cancelled on request; its runner vanished meanwhile.'
+                                  when spent
                              then format('The runner vanished in each of %s attempts; look at what the job did before, then retry it.', losses + 1)
                              end,
-                   finished_at = case when spent then now() end
+                   finished_at = case when cancelled or spent then now() end
               from lost
              where job.id = lost.id
-            returning job.id, job.project_id, job.attempt, job.queue, job.state
+            returning job.id, job.project_id, job.attempt, job.queue, job.state, job.needed, job.concurrency_key, job.project_limited
         ), ended as (
             insert into attempt (job_id, number, runner_id, started_at, ended_at, outcome, code)
             select id, attempt, runner_id, claimed_at, greatest(now(), claimed_at), 'lost', 'lost' from lost
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
-            select project_id, id, attempt, case state when 'failed' then 'job.failed' else 'job.lost' end, 'scheduler'
+            select project_id, id, attempt, case state when 'available' then 'job.lost' else 'job.' || state end, 'scheduler'
               from expired
         )
-        select id, attempt, queue, state = 'failed' as "failed!" from expired
+        select id, project_id, attempt, queue, state <> 'available' as "over!", needed, concurrency_key, project_limited from expired
         "#,
         now,
         i64::from(limit),
@@ -99,7 +110,12 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
             job: JobId(row.id),
             attempt: row.attempt,
             queue: row.queue,
-            failed: row.failed,
+            over: row.over,
+            ended: Ended {
+                job: JobId(row.id),
+                needed: row.needed && row.over,
+                gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+            },
         })
         .collect())
 }

@@ -1,4 +1,4 @@
-//! Jobs: put in, and read back.
+//! Jobs, read back.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -6,116 +6,9 @@ use uuid::Uuid;
 
 use super::named::Named;
 use super::{Executor, Result};
-use crate::domain::clock::Instant;
 use crate::domain::id::{JobId, ProjectId, RunnerId};
 use crate::domain::job::{Code, JobState};
 use crate::domain::page::{Cursor, Page};
-use crate::domain::spec::JobSpec;
-
-/// A job to be put in.
-#[derive(Debug)]
-pub struct NewJob<'a> {
-    /// Its id.
-    pub id: JobId,
-    /// The project it belongs to.
-    pub project: ProjectId,
-    /// What is to be done.
-    pub spec: &'a JobSpec,
-    /// SHA-256 of the request.
-    pub request_hash: [u8; 32],
-    /// Who asked.
-    pub actor: &'a str,
-}
-
-/// Inserts the job, its specification and the event that says who asked. `now` decides whether it is due.
-///
-/// # Errors
-///
-/// [`super::Error`] when PostgreSQL is away or refuses the row.
-pub async fn insert(db: impl Executor<'_>, job: &NewJob<'_>, now: Instant) -> Result<JobState> {
-    let spec = serde_json::to_value(job.spec).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let row = sqlx::query!(
-        r#"
-        with inserted as (
-            insert into job (id, project_id, queue, state, priority, run_at, max_attempts)
-            select $1, $2, $3,
-                   case when $5 > coalesce($9, now()) then 'scheduled' else 'available' end::job_state,
-                   $4, coalesce($5, $9, now()), $6
-            returning id, project_id, state
-        ), specified as (
-            insert into job_spec (job_id, spec, request_hash) select id, $7, $8 from inserted
-        ), logged as (
-            insert into event (project_id, job_id, kind, actor) select project_id, id, 'job.submitted', $10 from inserted
-        )
-        select state as "state: Named<JobState>" from inserted
-        "#,
-        job.id.0,
-        job.project.0,
-        job.spec.queue,
-        job.spec.priority,
-        job.spec.run_at,
-        job.spec.max_attempts,
-        spec,
-        &job.request_hash[..],
-        now,
-        job.actor,
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(row.state.0)
-}
-
-/// Reserves `key` in `project` for `job`, or says which job has it and what was asked for then.
-///
-/// # Errors
-///
-/// [`super::Error`] when PostgreSQL is away.
-pub async fn reserve_key(db: impl Executor<'_>, project: ProjectId, key: &str, job: JobId) -> Result<bool> {
-    let done = sqlx::query!(
-        "insert into job_key (project_id, key, job_id) values ($1, $2, $3) on conflict do nothing",
-        project.0,
-        key,
-        job.0,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// The job that holds an idempotency key.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyHolder {
-    /// The first job under the key.
-    pub job: JobId,
-    /// Whether the request was the same as now.
-    pub same_request: bool,
-}
-
-/// The job that holds `key` in `project`.
-///
-/// # Errors
-///
-/// [`super::Error`] when PostgreSQL is away.
-pub async fn key_holder(
-    db: impl Executor<'_>,
-    project: ProjectId,
-    key: &str,
-    request_hash: &[u8; 32],
-) -> Result<Option<KeyHolder>> {
-    let row = sqlx::query!(
-        r#"select job_id, job_spec.request_hash = $3 as "same!" from job_key join job_spec using (job_id)
-            where project_id = $1 and key = $2"#,
-        project.0,
-        key,
-        &request_hash[..],
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(row.map(|row| KeyHolder {
-        job: JobId(row.job_id),
-        same_request: row.same,
-    }))
-}
 
 /// A job as people see it.
 #[derive(Clone, Debug)]
@@ -161,7 +54,7 @@ pub struct Job {
 /// Whose jobs a caller may see: these projects, or `None` for all.
 pub type Reach<'a> = Option<&'a [ProjectId]>;
 
-fn reach(projects: Reach<'_>) -> Option<Vec<Uuid>> {
+pub(super) fn reach(projects: Reach<'_>) -> Option<Vec<Uuid>> {
     projects.map(|projects| projects.iter().map(|project| project.0).collect())
 }
 

@@ -8,6 +8,9 @@ use super::{Executor, Result};
 /// Work has come to a queue; the payload is its name.
 pub const WORK: &str = "orchestrator_work";
 
+/// A runner session is to look whether something is asked of it; the payload is its id.
+pub const CONTROL: &str = "orchestrator_control";
+
 /// Says on `channel` that there may be something to do.
 ///
 /// # Errors
@@ -24,19 +27,28 @@ pub async fn notify(db: impl Executor<'_>, channel: &str, payloads: &[String]) -
     Ok(())
 }
 
+/// What was said, and where.
+#[derive(Clone, Debug)]
+pub struct Hint {
+    /// The channel.
+    pub channel: String,
+    /// What was said.
+    pub payload: String,
+}
+
 /// A connection of its own that listens. It connects again by itself; what was said meanwhile is lost.
 pub struct Listener(PgListener);
 
 impl Listener {
-    /// Begins to listen on `channel`; only what is said from now on arrives.
+    /// Begins to listen on `channels`; only what is said from now on arrives.
     ///
     /// # Errors
     ///
     /// [`super::Error`] when PostgreSQL is away.
-    pub async fn on(url: &DatabaseUrl, channel: &str) -> Result<Self> {
+    pub async fn on(url: &DatabaseUrl, channels: &[&str]) -> Result<Self> {
         let pool = super::database::pool(url, "orchestrator-listen", 1)?;
         let mut listener = PgListener::connect_with(&pool).await?;
-        listener.listen(channel).await?;
+        listener.listen_all(channels.iter().copied()).await?;
         Ok(Self(listener))
     }
 
@@ -45,7 +57,11 @@ impl Listener {
     /// # Errors
     ///
     /// [`super::Error`] when the connection is lost and cannot be had back now.
-    pub async fn next(&mut self) -> Result<Option<String>> {
-        Ok(self.0.try_recv().await?.map(|hint| hint.payload().to_owned()))
+    pub async fn next(&mut self) -> Result<Option<Hint>> {
+        let hint = self.0.try_recv().await?;
+        Ok(hint.map(|hint| Hint {
+            channel: hint.channel().to_owned(),
+            payload: hint.payload().to_owned(),
+        }))
     }
 }

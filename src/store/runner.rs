@@ -22,6 +22,8 @@ pub struct NewSession<'a> {
     pub slots: i32,
     /// The queues it serves.
     pub queues: &'a [String],
+    /// What its host has, for jobs that ask for it.
+    pub labels: &'a [String],
     /// How long it may be silent.
     pub lease: Duration,
 }
@@ -33,8 +35,8 @@ pub struct NewSession<'a> {
 /// [`super::Error`] when PostgreSQL is away.
 pub async fn open(db: impl Executor<'_>, session: &NewSession<'_>) -> Result<()> {
     sqlx::query!(
-        "insert into runner (id, instance, host, pid, version, slots, queues, lease_expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7, now() + $8)",
+        "insert into runner (id, instance, host, pid, version, slots, queues, labels, lease_expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9)",
         session.id.0,
         session.instance,
         session.host,
@@ -42,6 +44,7 @@ pub async fn open(db: impl Executor<'_>, session: &NewSession<'_>) -> Result<()>
         env!("CARGO_PKG_VERSION"),
         session.slots,
         session.queues,
+        session.labels,
         interval(session.lease),
     )
     .execute(db)
@@ -98,7 +101,7 @@ pub async fn close(db: impl Executor<'_>, id: RunnerId) -> Result<()> {
     Ok(())
 }
 
-fn interval(duration: Duration) -> PgInterval {
+pub(super) fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval {
         months: 0,

@@ -2,6 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
+use sqlx::postgres::types::PgInterval;
+
+use super::control::gates;
+use super::gate::Gate;
+use super::runner::interval;
 use super::{Executor, Result};
 use crate::domain::attempt::{Ending, Fence, StepRecord};
 use crate::domain::id::{JobId, RunnerId};
@@ -26,32 +31,41 @@ pub struct Settlement {
 ///
 /// [`super::Error`] when PostgreSQL is away; either all of the batch was written or nothing, and
 /// settling again is safe.
-pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement]) -> Result<Vec<JobId>> {
+pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement]) -> Result<Vec<Ended>> {
     let columns = Columns::of(batch);
-    let rows = sqlx::query_scalar!(
+    let rows = sqlx::query!(
         r#"
         with result as (
-            select *
-              from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[])
-                   as result (job_id, attempt, state, outcome, code, message)
+            select *, state in ('available', 'scheduled') as goes_on
+              from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $22::interval[])
+                   as result (job_id, attempt, state, outcome, code, message, wait)
         ), held as materialized (
             -- In one order everywhere, so that two batches never wait for each other in a circle.
-            select job.id, job.project_id, job.attempt, job.claimed_at, result.state::job_state as state, result.outcome,
-                   result.code, result.message
+            -- Whoever was asked to end while the attempt ended otherwise does not go on.
+            select job.id, job.project_id, job.attempt, job.claimed_at, result.outcome, result.code as attempt_code, result.wait,
+                   result.goes_on and job.cancel_asked_at is not null as cancelled,
+                   result.goes_on and job.cancel_asked_at is null as goes_on,
+                   result.state::job_state as state, result.code, result.message
               from job join result on result.job_id = job.id and result.attempt = job.attempt
              where job.state = 'running' and job.runner_id = $1
              order by job.id
                for update of job
         ), settled as (
             update job
-               set state = held.state, runner_id = null, claimed_at = null, code = held.code, message = held.message,
-                   finished_at = case when held.state in ('succeeded', 'failed', 'cancelled') then now() end
+               set state = case when held.cancelled then 'cancelled' else held.state end,
+                   runner_id = null, claimed_at = null,
+                   code = case when held.cancelled then 'cancelled' when not held.goes_on then held.code end,
+                   message = case when held.cancelled then 'Cancelled on request before it ran to its end.'
+                                  when not held.goes_on then held.message end,
+                   finished_at = case when not held.goes_on then now() end,
+                   run_at = case when held.state = 'scheduled' and held.goes_on then now() + held.wait else job.run_at end,
+                   step_retries = job.step_retries + case when held.state = 'scheduled' and held.goes_on then 1 else 0 end
               from held
              where job.id = held.id
-            returning job.id
+            returning job.id, job.project_id, job.state, job.needed, job.concurrency_key, job.project_limited
         ), ended as (
             insert into attempt (job_id, number, runner_id, started_at, ended_at, outcome, code)
-            select id, attempt, $1, claimed_at, greatest(now(), claimed_at), outcome, code from held
+            select id, attempt, $1, claimed_at, greatest(now(), claimed_at), outcome, attempt_code from held
         ), stepped as (
             insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
                               signal, started_at, finished_at, output_bytes)
@@ -66,9 +80,10 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
               join held on held.id = step.job_id
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
-            select project_id, id, attempt, 'job.' || state, 'runner:' || $1::text from held
+            select project_id, id, attempt, 'job.' || settled.state, 'runner:' || $1::text from held join settled using (id, project_id)
         )
-        select id from settled
+        select id, project_id, state = 'scheduled' or state = 'available' as "goes_on!", needed, concurrency_key, project_limited
+          from settled
         "#,
         runner.0,
         &columns.jobs,
@@ -91,10 +106,27 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
         &columns.steps.started,
         &columns.steps.finished,
         &columns.steps.output_bytes,
+        &columns.waits,
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(JobId).collect())
+    let ended = rows.into_iter().map(|row| Ended {
+        job: JobId(row.id),
+        needed: row.needed && !row.goes_on,
+        gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+    });
+    Ok(ended.collect())
+}
+
+/// An attempt that ended, and who may go on because of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The job.
+    pub job: JobId,
+    /// Whether the job has ended and others wait for that.
+    pub needed: bool,
+    /// Where it left room.
+    pub gates: Vec<Gate>,
 }
 
 /// The batch, column by column, as `unnest` takes it.
@@ -106,6 +138,7 @@ struct Columns<'a> {
     outcomes: Vec<&'a str>,
     codes: Vec<Option<&'a str>>,
     messages: Vec<Option<&'a str>>,
+    waits: Vec<PgInterval>,
     steps: StepColumns<'a>,
 }
 
@@ -136,6 +169,7 @@ impl<'a> Columns<'a> {
             columns.attempts.push(fence.attempt);
             columns.states.push(ending.state().as_str());
             columns.outcomes.push(ending.outcome());
+            columns.waits.push(interval(ending.wait()));
             columns
                 .codes
                 .push(ending.failure().map(|failure| failure.code.as_str()));

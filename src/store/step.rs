@@ -24,7 +24,7 @@ pub async fn record(
     let held = sqlx::query_scalar!(
         r#"
         with held as (
-            update job set step_position = $4
+            update job set step_position = $4, step_retries = 0
              where id = $1 and attempt = $2 and runner_id = $3 and state = 'running'
             returning id
         ), recorded as (

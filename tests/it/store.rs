@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use orchestrator::domain::id::{JobId, ProjectId, RunnerId};
 use orchestrator::domain::spec::JobSpec;
-use orchestrator::store::job::NewJob;
+use orchestrator::store::insert::{NewJob, insert};
 use orchestrator::store::runner::NewSession;
-use orchestrator::store::{Pool, job, project, runner};
+use orchestrator::store::{Pool, project, runner};
 use serde_json::json;
 
 /// The project of these tests.
@@ -31,6 +31,7 @@ async fn session(pool: &Pool) -> RunnerId {
         pid: 1,
         slots: 10,
         queues: &queues,
+        labels: &[],
         lease: Duration::from_secs(3600),
     };
     runner::open(pool, &new).await.unwrap();
@@ -51,7 +52,9 @@ async fn due(pool: &Pool, project: ProjectId) -> JobId {
         spec: &spec(),
         request_hash: [0; 32],
         actor: "test",
+        needs: Vec::new(),
+        needed: false,
     };
-    job::insert(pool, &new, None).await.unwrap();
+    insert(pool, &[new], None).await.unwrap();
     id
 }

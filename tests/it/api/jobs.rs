@@ -23,14 +23,21 @@ pub(super) async fn session(server: &Server) -> Session {
         pid: 1,
         slots: 10,
         queues: &["default".to_owned()],
+        labels: &[],
         lease: Duration::from_secs(60),
     };
-    Session::open(server.pool.clone(), &new).await.unwrap()
+    Session::open(
+        server.pool.clone(),
+        orchestrator::app::hint::Hints::default(),
+        &new,
+    )
+    .await
+    .unwrap()
 }
 
 /// Claims the one job that is due.
 pub(super) async fn claim(session: &Session) -> Fence {
-    let claimed = session.claim("default", 1).await.unwrap();
+    let claimed = session.claim("default", "", 1).await.unwrap();
     claimed[0].fence
 }
 

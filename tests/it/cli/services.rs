@@ -242,7 +242,7 @@ async fn what_a_step_printed_and_how_it_ended_is_stored() {
     let house = House::new().await;
     let _runner = house.runner("only", &[]);
     let job = house
-        .submit(json!([{ "step_id": "a", "argv": ["sh", "-c", "echo out; echo err >&2; exit 3"] }]))
+        .submit(json!([{ "step_id": "a", "argv": ["sh", "-c", "echo out; echo err >&2; exit 3"], "max_retries": 0 }]))
         .await;
     assert_eq!(house.ends(job).await, "failed");
     let step = "select status || ' ' || code || ' ' || exit_code || ' ' || output_bytes from step";

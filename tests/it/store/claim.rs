@@ -34,7 +34,7 @@ async fn job_is_claimed_by_one_of_many_runners_and_never_more_than_asked_for() {
         claims.spawn(async move {
             let mut mine = Vec::new();
             loop {
-                let batch = claim(&pool, runner, "default", 7).await.unwrap();
+                let batch = claim(&pool, runner, "default", "", 7).await.unwrap();
                 assert!(batch.len() <= 7);
                 if batch.is_empty() {
                     return mine;
@@ -63,7 +63,9 @@ async fn higher_priority_is_claimed_first_then_the_older() {
         &format!("update job set priority = 5 where id = '{urgent}'"),
     )
     .await;
-    let claimed = claim(&pool, session(&pool).await, "default", 10).await.unwrap();
+    let claimed = claim(&pool, session(&pool).await, "default", "", 10)
+        .await
+        .unwrap();
     let order: Vec<_> = claimed.iter().map(|claimed| claimed.fence.job).collect();
     assert_eq!(order, [urgent, old, new]);
 }
@@ -74,7 +76,7 @@ async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
     let pool = database.pool();
     let job = due(&pool, demo(&pool).await).await;
     let (late, other) = (session(&pool).await, session(&pool).await);
-    let old = claim(&pool, late, "default", 1).await.unwrap()[0].fence;
+    let old = claim(&pool, late, "default", "", 1).await.unwrap()[0].fence;
     tell(
         &pool,
         &format!(
@@ -84,7 +86,7 @@ async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
     )
     .await;
     assert_eq!(expire(&pool, None, 10).await.unwrap().len(), 1);
-    let new = claim(&pool, other, "default", 1).await.unwrap()[0].fence;
+    let new = claim(&pool, other, "default", "", 1).await.unwrap()[0].fence;
     assert_eq!((old.attempt, new.attempt), (1, 2));
     let before = ask(&pool, "select job::text from job").await;
     // Under its own number, and under the new one, which it cannot know.
@@ -99,8 +101,8 @@ async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
             .unwrap()
             .is_none()
     );
-    assert!(claim(&pool, late, "default", 1).await.unwrap().is_empty());
-    assert_eq!(settle(&pool, other, &[succeeded(new)]).await.unwrap(), [job]);
+    assert!(claim(&pool, late, "default", "", 1).await.unwrap().is_empty());
+    assert_eq!(settle(&pool, other, &[succeeded(new)]).await.unwrap()[0].job, job);
 }
 
 #[tokio::test]
@@ -109,8 +111,11 @@ async fn second_settle_of_one_attempt_changes_nothing() {
     let pool = database.pool();
     let job = due(&pool, demo(&pool).await).await;
     let runner = session(&pool).await;
-    let fence = claim(&pool, runner, "default", 1).await.unwrap()[0].fence;
-    assert_eq!(settle(&pool, runner, &[succeeded(fence)]).await.unwrap(), [job]);
+    let fence = claim(&pool, runner, "default", "", 1).await.unwrap()[0].fence;
+    assert_eq!(
+        settle(&pool, runner, &[succeeded(fence)]).await.unwrap()[0].job,
+        job
+    );
     let failure = Failure {
         code: Code::ExitNonzero,
         message: "late".into(),
@@ -134,12 +139,14 @@ async fn job_whose_runners_vanish_ends_as_lost_after_its_attempts() {
     for attempt in 1..=2 {
         let runner = session(&pool).await;
         assert_eq!(
-            claim(&pool, runner, "default", 1).await.unwrap()[0].fence.attempt,
+            claim(&pool, runner, "default", "", 1).await.unwrap()[0]
+                .fence
+                .attempt,
             attempt
         );
         runner::close(&pool, runner).await.unwrap();
         let expired = expire(&pool, None, 10).await.unwrap();
-        assert_eq!(expired[0].failed, attempt == 2);
+        assert_eq!(expired[0].over, attempt == 2);
     }
     assert_eq!(
         ask(&pool, "select state || ' ' || code || ' ' || attempt from job").await,
@@ -156,5 +163,5 @@ async fn runner_asked_to_drain_claims_nothing() {
     due(&pool, demo(&pool).await).await;
     let runner = session(&pool).await;
     tell(&pool, "update runner set drain_asked_at = now()").await;
-    assert!(claim(&pool, runner, "default", 1).await.unwrap().is_empty());
+    assert!(claim(&pool, runner, "default", "", 1).await.unwrap().is_empty());
 }

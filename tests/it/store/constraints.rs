@@ -28,24 +28,57 @@ async fn states_that_cannot_be_are_refused_by_name() {
     due(&pool, demo(&pool).await).await;
     let runner = session(&pool).await.0;
     let cases = [
-        ("update job set state = 'running'", "claimed_iff_running"),
+        ("update job set state = 'running'", "job_takes_only_legal_ways"),
+        (
+            "update job set state = 'succeeded', finished_at = now()",
+            "job_takes_only_legal_ways",
+        ),
+        ("update job set state = 'blocked'", "job_takes_only_legal_ways"),
+        (
+            "update job set attempt = 1, started_at = now()",
+            "job_takes_only_legal_ways",
+        ),
+        (
+            "update job set state = 'running', attempt = 1, started_at = now()",
+            "claimed_iff_running",
+        ),
+        (
+            "update job set state = 'running', attempt = 1, started_at = now(), claimed_at = now()",
+            "runner_iff_running",
+        ),
+        (
+            &format!(
+                "update job set state = 'running', attempt = 1, runner_id = '{runner}', claimed_at = now()"
+            ),
+            "attempted_once_started",
+        ),
         (
             &format!("update job set runner_id = '{runner}'"),
             "runner_iff_running",
         ),
-        (
-            &format!("update job set state = 'running', runner_id = '{runner}', claimed_at = now()"),
-            "running_has_an_attempt",
-        ),
         ("update job set claimed_at = now()", "claimed_iff_running"),
-        ("update job set state = 'succeeded'", "finished_iff_terminal"),
+        (
+            "update job set state = 'cancelled', code = 'cancelled'",
+            "finished_iff_terminal",
+        ),
         ("update job set finished_at = now()", "finished_iff_terminal"),
         (
-            "update job set state = 'failed', finished_at = now()",
+            "update job set state = 'cancelled', finished_at = now()",
             "code_iff_failed_or_cancelled",
         ),
         ("update job set code = 'lost'", "code_iff_failed_or_cancelled"),
-        ("update job set attempt = 1", "attempted_once_started"),
+        (
+            "update job set gate = 'key'",
+            "only_a_keyed_job_waits_for_its_key",
+        ),
+        (
+            "update job set gate = 'project'",
+            "only_scheduled_waits_at_a_gate",
+        ),
+        (
+            "update job set concurrency_key = 'k'",
+            "key_and_limit_go_together",
+        ),
         ("update job set losses = 1", "losses_are_attempts"),
         ("update job set max_attempts = 0", "max_attempts_is_bounded"),
         ("update job set priority = 101", "priority_is_bounded"),
@@ -61,6 +94,10 @@ async fn states_that_cannot_be_are_refused_by_name() {
         ),
         ("update job_spec set spec = '[]'", "spec_is_an_object"),
         ("update runner set slots = 0", "slots_are_positive"),
+        (
+            "insert into job_need select id, id from job",
+            "no_job_needs_itself",
+        ),
         ("delete from project", "job_project_id_fkey"),
         (
             "insert into job_key select project_id, '', id from job",

@@ -11,7 +11,7 @@ use orchestrator::domain::job::JobState;
 use orchestrator::domain::page::Cursor;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{
-    Pool, attempt, claim, database as pools, event, expire, job, log, runner, stats, step,
+    Pool, attempt, claim, database as pools, event, expire, gate, insert, job, log, need, runner, stats, step,
 };
 
 use super::{demo, due, session};
@@ -67,11 +67,11 @@ impl Tables {
         })
         .await;
         self.hold("claim", async |t| {
-            drop(claim::claim(&t.pool, t.runner, "queue-1", 5).await.unwrap());
+            drop(claim::claim(&t.pool, t.runner, "queue-1", "", 5).await.unwrap());
         })
         .await;
         self.hold("an empty claim", async |t| {
-            drop(claim::claim(&t.pool, t.runner, "empty", 5).await.unwrap());
+            drop(claim::claim(&t.pool, t.runner, "empty", "", 5).await.unwrap());
         })
         .await;
         self.hold("settle", async |t| {
@@ -90,6 +90,17 @@ impl Tables {
             drop(expire::expire(&t.pool, None, 100).await.unwrap());
         })
         .await;
+        self.hold("what limits let in", async |t| {
+            gate::admit_key(&t.pool, t.project, "key").await.unwrap();
+            gate::admit_project(&t.pool, t.project).await.unwrap();
+            gate::with_room(&t.pool, 100).await.unwrap();
+        })
+        .await;
+        self.hold("what needs hear", async |t| {
+            need::unheard(&t.pool, 100).await.unwrap();
+            need::release(&t.pool, &[t.job]).await.unwrap();
+        })
+        .await;
         self.hold("renew", async |t| {
             assert!(
                 runner::renew(&t.pool, t.runner, Duration::from_secs(3600))
@@ -104,9 +115,8 @@ impl Tables {
         })
         .await;
         self.hold("key holder", async |t| {
-            job::key_holder(&t.pool, t.project, "key", &[0; 32])
-                .await
-                .unwrap();
+            insert::holders(&t.pool, t.project, &["key"]).await.unwrap();
+            insert::unique_holder(&t.pool, t.project, "key").await.unwrap();
         })
         .await;
         self.hold("metrics", async |t| {
@@ -152,7 +162,7 @@ impl Tables {
     }
 
     async fn some_settlements(&self) -> Vec<Settlement> {
-        let claimed = claim::claim(&self.pool, self.runner, "queue-2", 20)
+        let claimed = claim::claim(&self.pool, self.runner, "queue-2", "", 20)
             .await
             .unwrap();
         let settlement = |fence| Settlement {
@@ -175,7 +185,7 @@ async fn no_statement_of_a_service_reads_a_whole_table_of_100_000_jobs() {
     let runner = session(&pool).await;
     let job = due(&pool, project).await;
     tell(&pool, FILL).await;
-    let fence = claim::claim(&pool, runner, "default", 1).await.unwrap()[0].fence;
+    let fence = claim::claim(&pool, runner, "default", "", 1).await.unwrap()[0].fence;
     let tables = Tables {
         pool,
         project,

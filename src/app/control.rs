@@ -1,0 +1,131 @@
+//! What operators do: cancel, retry, pause, drain.
+
+use std::collections::BTreeSet;
+
+use super::authenticate::Caller;
+use super::follow::{admit_all, follow};
+use super::hint::Hints;
+use crate::domain::id::{JobId, RunnerId};
+use crate::domain::job::JobState;
+use crate::store::listen::{self, notify};
+use crate::store::{self, Pool};
+
+/// Why an operator's wish was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such thing, or the caller may not know of it.
+    #[error("there is no {0} that you can see")]
+    Unknown(String),
+    /// The job is in a state in which this cannot be done.
+    #[error("job {job} is {state}; {remedy}")]
+    State {
+        /// The job.
+        job: JobId,
+        /// Where it is.
+        state: JobState,
+        /// What can be done instead.
+        remedy: &'static str,
+    },
+    /// Another job holds the unique key.
+    #[error(
+        "another job that has not ended holds the unique key of job {0}; cancel that one first, or wait for its end"
+    )]
+    UniqueKey(JobId),
+    /// PostgreSQL refused or is away.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Cancels a job: at once when nobody runs it, else by its runner, which ends the job's processes.
+/// Answers with the state the job is in now; asking again for a job that was cancelled changes nothing.
+///
+/// # Errors
+///
+/// [`Error::Unknown`]; [`Error::State`] when the job ended in another way.
+pub async fn cancel(pool: &Pool, hints: &Hints, caller: &Caller, job: JobId) -> Result<JobState, Error> {
+    let met = store::control::cancel(pool, job, caller.projects.as_deref(), &caller.actor).await?;
+    let met = met.ok_or_else(|| Error::Unknown(format!("job {job}")))?;
+    if let Some(runner) = met.runner {
+        // A hint: the runner's next renewal, a third of its lease away at most, finds the same.
+        if let Err(error) = notify(pool, listen::CONTROL, &[runner.to_string()]).await {
+            tracing::debug!(error = %error, "the runner hears of the cancellation when it renews its lease");
+        }
+    }
+    if let Some(ended) = &met.ended {
+        follow(pool, hints, std::slice::from_ref(ended)).await?;
+        return Ok(JobState::Cancelled);
+    }
+    match met.before {
+        JobState::Succeeded | JobState::Failed => Err(Error::State {
+            job,
+            state: met.before,
+            remedy: "only a job that has not ended can be cancelled",
+        }),
+        state => Ok(state),
+    }
+}
+
+/// Brings back a job that failed or was cancelled: it goes on, with a new attempt, at the step that
+/// did not succeed. Answers with the state it is in now.
+///
+/// # Errors
+///
+/// [`Error::Unknown`]; [`Error::State`] when the job succeeded or has not ended; [`Error::UniqueKey`].
+pub async fn retry(pool: &Pool, hints: &Hints, caller: &Caller, job: JobId) -> Result<JobState, Error> {
+    let met = store::control::retry(pool, job, caller.projects.as_deref(), &caller.actor).await;
+    let met = match met {
+        Err(error) if error.constraint() == Some("job_unique_key_is_held_once") => {
+            return Err(Error::UniqueKey(job));
+        }
+        met => met?.ok_or_else(|| Error::Unknown(format!("job {job}")))?,
+    };
+    if !matches!(met.before, JobState::Failed | JobState::Cancelled) {
+        let remedy = "only a job that failed or was cancelled can be retried";
+        return Err(Error::State {
+            job,
+            state: met.before,
+            remedy,
+        });
+    }
+    match &met.queue {
+        Some(queue) => {
+            hints.work(queue);
+            Ok(JobState::Available)
+        }
+        None => {
+            admit_all(pool, hints, met.gates.into_iter().collect::<BTreeSet<_>>()).await?;
+            Ok(JobState::Scheduled)
+        }
+    }
+}
+
+/// Pauses a queue, so that nothing of it is claimed, or opens it again. Answers whether that changed anything.
+///
+/// # Errors
+///
+/// [`store::Error`] when PostgreSQL is away, or when `queue` is no name.
+pub async fn pause_queue(
+    pool: &Pool,
+    hints: &Hints,
+    caller: &Caller,
+    queue: &str,
+    paused: bool,
+) -> store::Result<bool> {
+    let changed = store::control::pause_queue(pool, queue, paused, &caller.actor).await?;
+    if changed && !paused {
+        hints.work(queue);
+    }
+    Ok(changed)
+}
+
+/// Asks a runner session to take nothing more and to end when its steps have.
+///
+/// # Errors
+///
+/// [`Error::Unknown`] when there is no such session, or it has ended.
+pub async fn drain(pool: &Pool, caller: &Caller, runner: RunnerId) -> Result<(), Error> {
+    match store::control::drain(pool, runner, &caller.actor).await? {
+        true => Ok(notify(pool, listen::CONTROL, &[runner.to_string()]).await?),
+        false => Err(Error::Unknown(format!("runner {runner}"))),
+    }
+}

@@ -1,0 +1,110 @@
+//! What becomes possible when something ends: jobs that needed it go on, jobs that waited for room
+//! are let in.
+//!
+//! Whoever ended something calls this after its commit. Should it be gone by then, the scheduler's
+//! next tick finds the same in the tables.
+
+use std::collections::BTreeSet;
+
+use super::hint::Hints;
+use crate::domain::id::JobId;
+use crate::domain::job::JobState;
+use crate::store::gate::Gate;
+use crate::store::settle::Ended;
+use crate::store::{self, Pool, Result};
+
+/// Most jobs whose end is made known in one transaction.
+const BATCH: u32 = 500;
+/// Most gates looked at in one tick.
+const GATES: u32 = 1000;
+
+/// Follows up on what has ended.
+///
+/// # Errors
+///
+/// [`store::Error`] when PostgreSQL is away; the next tick does what is left.
+pub async fn follow(pool: &Pool, hints: &Hints, ended: &[Ended]) -> Result<()> {
+    let needed: Vec<JobId> = ended
+        .iter()
+        .filter(|ended| ended.needed)
+        .map(|ended| ended.job)
+        .collect();
+    release(pool, hints, needed).await?;
+    let gates: BTreeSet<Gate> = ended
+        .iter()
+        .flat_map(|ended| ended.gates.iter().cloned())
+        .collect();
+    admit_all(pool, hints, gates).await
+}
+
+/// Moves the jobs that need `needs`, those that were cancelled by that moving others in turn.
+///
+/// # Errors
+///
+/// As [`follow`].
+pub async fn release(pool: &Pool, hints: &Hints, mut needs: Vec<JobId>) -> Result<()> {
+    while !needs.is_empty() {
+        let mut transaction = pool.begin().await?;
+        store::need::hold(&mut *transaction, &needs).await?;
+        let moved = store::need::release(&mut *transaction, &needs).await?;
+        transaction.commit().await?;
+        let available = moved.iter().filter(|moved| moved.state == JobState::Available);
+        available.for_each(|moved| hints.work(&moved.queue));
+        let waiting = moved.iter().filter(|moved| moved.state == JobState::Scheduled);
+        admit_all(
+            pool,
+            hints,
+            waiting.flat_map(|moved| moved.gates.iter().cloned()).collect(),
+        )
+        .await?;
+        let over = |moved: &&store::need::Moved| moved.needed && moved.state.is_terminal();
+        needs = moved.iter().filter(over).map(|moved| moved.job).collect();
+    }
+    Ok(())
+}
+
+/// Lets in what there is room for at these gates.
+///
+/// # Errors
+///
+/// As [`follow`].
+pub async fn admit_all(pool: &Pool, hints: &Hints, mut gates: BTreeSet<Gate>) -> Result<()> {
+    while let Some(gate) = gates.pop_first() {
+        let mut transaction = pool.begin().await?;
+        store::gate::lock(&mut *transaction, &gate).await?;
+        let queues = match &gate.key {
+            None => store::gate::admit_project(&mut *transaction, gate.project).await?,
+            Some(key) => {
+                let (queues, on) = store::gate::admit_key(&mut *transaction, gate.project, key).await?;
+                if on > 0 {
+                    gates.insert(Gate {
+                        project: gate.project,
+                        key: None,
+                    });
+                }
+                queues
+            }
+        };
+        transaction.commit().await?;
+        queues.iter().for_each(|queue| hints.work(queue));
+    }
+    Ok(())
+}
+
+/// Does what nobody did because they were gone.
+///
+/// # Errors
+///
+/// As [`follow`].
+pub async fn sweep(pool: &Pool, hints: &Hints) -> Result<()> {
+    loop {
+        let unheard = store::need::unheard(pool, BATCH).await?;
+        let full = unheard.len() == BATCH as usize;
+        release(pool, hints, unheard).await?;
+        if !full {
+            break;
+        }
+    }
+    let gates = store::gate::with_room(pool, GATES).await?;
+    admit_all(pool, hints, gates.into_iter().collect()).await
+}

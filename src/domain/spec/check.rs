@@ -1,0 +1,166 @@
+//! What each field of a specification may hold.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike as _, Utc};
+use serde_json::{Map, Value};
+
+use super::{AGENTS, MAX_ARGV_BYTES, StepSpec};
+use crate::domain::name::{is_environment_name, is_name, is_step_id};
+
+pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T, garde::Error> {
+    Err(garde::Error::new(reason.into()))
+}
+
+pub(super) fn name_shape(name: &str, (): &()) -> garde::Result {
+    if is_name(name) {
+        return Ok(());
+    }
+    refuse("must be 1–128 letters, digits, `.`, `_` or `-`, and begin with a letter or digit")
+}
+
+pub(super) fn step_id_shape(name: &str, (): &()) -> garde::Result {
+    if is_step_id(name) {
+        return Ok(());
+    }
+    refuse("must be 1–64 letters, digits, `_` or `-`, and begin with a letter or digit")
+}
+
+pub(super) fn only_version(version: &Option<String>, (): &()) -> garde::Result {
+    match version.as_deref() {
+        None | Some("1.0") => Ok(()),
+        Some(other) => refuse(format!("is {other:?}; this server knows version \"1.0\"")),
+    }
+}
+
+pub(super) fn known_agent(agent: &str, (): &()) -> garde::Result {
+    if AGENTS.contains(&agent) {
+        return Ok(());
+    }
+    refuse(format!(
+        "unknown agent {agent:?}; there are: {}",
+        AGENTS.join(", ")
+    ))
+}
+
+pub(super) fn no_nul(text: &str, (): &()) -> garde::Result {
+    no_nul_in(text)
+}
+
+pub(super) fn no_nul_str(text: &str, (): &()) -> garde::Result {
+    no_nul_in(text)
+}
+
+pub(super) fn no_nul_in(text: &str) -> garde::Result {
+    if text.contains('\0') {
+        refuse("must not hold a NUL character")
+    } else {
+        Ok(())
+    }
+}
+
+/// PostgreSQL's JSON holds no NUL, in whatever depth.
+pub(super) fn no_nul_within(map: &Map<String, Value>, (): &()) -> garde::Result {
+    map.iter()
+        .try_for_each(|(key, value)| no_nul_in(key).and_then(|()| no_nul_in_value(value)))
+}
+
+pub(super) fn no_nul_in_value(value: &Value) -> garde::Result {
+    match value {
+        Value::String(text) => no_nul_in(text),
+        Value::Array(items) => items.iter().try_for_each(no_nul_in_value),
+        Value::Object(map) => no_nul_within(map, &()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
+
+/// PostgreSQL's calendar begins later than chrono's, and nobody waits until the year 10000.
+pub(super) fn within_the_calendar(at: &DateTime<Utc>, (): &()) -> garde::Result {
+    match at.year() {
+        1970..=9999 => Ok(()),
+        year => refuse(format!("is in the year {year}; allowed are 1970 to 9999")),
+    }
+}
+
+pub(super) fn unique_step_ids(steps: &[StepSpec], (): &()) -> garde::Result {
+    let mut seen = std::collections::BTreeSet::new();
+    match steps.iter().find(|step| !seen.insert(&step.step_id)) {
+        Some(again) => refuse(format!(
+            "step_id {:?} is used twice; give each step its own",
+            again.step_id
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn prompt_for_agents(agent: &str) -> impl FnOnce(&Option<String>, &()) -> garde::Result {
+    move |prompt, ()| match (agent, prompt) {
+        ("command", Some(_)) => refuse("is for agents; a `command` step takes `argv`"),
+        ("command", None) | (_, Some(_)) => Ok(()),
+        (_, None) => refuse(format!("is required: it is what agent {agent:?} is asked to do")),
+    }
+}
+
+pub(super) fn argv_of(agent: &str) -> impl FnOnce(&Vec<String>, &()) -> garde::Result {
+    move |argv, ()| {
+        if agent != "command" {
+            return if argv.is_empty() {
+                Ok(())
+            } else {
+                refuse("is for `command` steps; an agent takes a `prompt`")
+            };
+        }
+        match argv.first().map(String::as_str) {
+            None => return refuse("is required: the program and its arguments, as [\"make\", \"test\"]"),
+            Some("") => return refuse("must begin with the name of a program"),
+            Some(_) => {}
+        }
+        if argv.iter().map(|argument| argument.len() + 1).sum::<usize>() > MAX_ARGV_BYTES {
+            return refuse(format!(
+                "is longer than {MAX_ARGV_BYTES} bytes together; write the data to a file"
+            ));
+        }
+        argv.iter().try_for_each(|argument| no_nul_in(argument))
+    }
+}
+
+pub(super) fn environment(env: &BTreeMap<String, String>, (): &()) -> garde::Result {
+    if env.len() > 256 {
+        return refuse("has more than 256 variables");
+    }
+    for (name, value) in env {
+        if !is_environment_name(name) {
+            return refuse(format!(
+                "{name:?} cannot name a variable: letters, digits and `_` can"
+            ));
+        }
+        if value.len() > 32 * 1024 {
+            return refuse(format!("{name} is longer than 32768 bytes"));
+        }
+        no_nul_in(value)?;
+    }
+    Ok(())
+}
+
+pub(super) fn optional_name_shape(name: &Option<String>, (): &()) -> garde::Result {
+    name.as_ref().map_or(Ok(()), |name| name_shape(name, &()))
+}
+
+/// A key of the caller's is an idempotency key or a unique key: what a repeat under both would be
+/// answered with, nobody could say.
+pub(super) fn only_key(
+    idempotency_key: &Option<String>,
+) -> impl FnOnce(&Option<String>, &()) -> garde::Result {
+    move |unique_key, ()| match (idempotency_key, unique_key) {
+        (Some(_), Some(_)) => refuse("goes with no idempotency_key; send one of the two"),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn needs_once(needs: &[String], (): &()) -> garde::Result {
+    let mut seen = std::collections::BTreeSet::new();
+    match needs.iter().find(|need| !seen.insert(*need)) {
+        Some(again) => refuse(format!("{again:?} is named twice")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,164 @@
+//! Limits: how many jobs may run at once under a key, or in a project.
+//!
+//! A due job with a limit waits at a gate until there is room, and only then becomes available: the
+//! claim never meets a job it may not take, however many wait. What is available has its room.
+
+use uuid::Uuid;
+
+use super::{Executor, Result};
+use crate::domain::id::ProjectId;
+
+/// What limits: a key within a project, or the project.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gate {
+    /// The project.
+    pub project: ProjectId,
+    /// The key; `None` is the project's own limit.
+    pub key: Option<String>,
+}
+
+/// Waits until no other transaction decides about this gate. In a statement of its own, so that the
+/// next one sees what the last holder decided.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn lock(db: impl Executor<'_>, gate: &Gate) -> Result<()> {
+    let name = format!("{}/{}", gate.project.0, gate.key.as_deref().unwrap_or_default());
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 7))", name)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Lets in as many jobs as there is room for under a key, in order; answers with the queues of those
+/// that became available, and with how many went on to their project's gate.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> Result<(Vec<String>, usize)> {
+    let rows = sqlx::query!(
+        r#"
+        with live as (
+            select count(*) as jobs from job
+             where project_id = $1 and concurrency_key = $2 and concurrency_key is not null
+               and (state in ('available', 'running') or gate = 'project')
+        ), first as materialized (
+            select id, concurrency_limit, row_number() over (order by priority desc, run_at, id) as place
+              from (select id, concurrency_limit, priority, run_at from job
+                     where project_id = $1 and concurrency_key = $2 and state = 'scheduled' and gate = 'key'
+                     order by priority desc, run_at, id
+                     limit 1000
+                       for no key update skip locked) as first
+        ), admitted as (
+            update job
+               set state = case when project_limited then 'scheduled' else 'available' end::job_state,
+                   gate = case when project_limited then 'project' end
+              from first, live
+             where job.id = first.id and first.place + live.jobs <= first.concurrency_limit
+            returning job.id, job.project_id, job.queue, job.state
+        ), logged as (
+            insert into event (project_id, job_id, kind, actor)
+            select project_id, id, 'job.available', 'scheduler' from admitted where state = 'available'
+        )
+        select queue, state = 'available' as "available!" from admitted
+        "#,
+        project.0,
+        key,
+    )
+    .fetch_all(db)
+    .await?;
+    let all = rows.len();
+    let queues: Vec<_> = rows
+        .into_iter()
+        .filter(|row| row.available)
+        .map(|row| row.queue)
+        .collect();
+    let on = all - queues.len();
+    Ok((queues, on))
+}
+
+/// Lets in as many jobs as a project has room for, in order; answers with their queues.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn admit_project(db: impl Executor<'_>, project: ProjectId) -> Result<Vec<String>> {
+    let queues = sqlx::query_scalar!(
+        r#"
+        with room as (
+            select coalesce(project.max_running, 32767)
+                   - (select count(*) from job where project_id = $1 and project_limited and state in ('available', 'running')) as jobs
+              from project where id = $1
+        ), first as materialized (
+            select id from job
+             where project_id = $1 and state = 'scheduled' and gate = 'project'
+             order by priority desc, run_at, id
+             limit (select greatest(jobs, 0) from room)
+               for no key update skip locked
+        ), admitted as (
+            update job set state = 'available', gate = null from first where job.id = first.id
+            returning job.id, job.project_id, job.queue
+        ), logged as (
+            insert into event (project_id, job_id, kind, actor)
+            select project_id, id, 'job.available', 'scheduler' from admitted
+        )
+        select queue from admitted
+        "#,
+        project.0,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(queues)
+}
+
+/// Gates with jobs waiting and room for one, looked for from `limit` gates of each kind, a step of an
+/// index each.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn with_room(db: impl Executor<'_>, limit: u32) -> Result<Vec<Gate>> {
+    let rows = sqlx::query!(
+        r#"
+        with recursive keyed as (
+            (select project_id, concurrency_key as key, concurrency_limit as most, 1 as number from job
+              where state = 'scheduled' and gate = 'key'
+              order by project_id, concurrency_key, priority desc, run_at, id limit 1)
+            union all
+            select next.project_id, next.concurrency_key, next.concurrency_limit, keyed.number + 1
+              from keyed, lateral (
+                   select project_id, concurrency_key, concurrency_limit from job
+                    where state = 'scheduled' and gate = 'key'
+                      and (project_id, concurrency_key) > (keyed.project_id, keyed.key)
+                    order by project_id, concurrency_key, priority desc, run_at, id limit 1) as next
+             where keyed.number < $1
+        )
+        select project_id as "project_id!", key from keyed
+         where most > (select count(*) from job
+                        where job.project_id = keyed.project_id and job.concurrency_key = keyed.key
+                          and job.concurrency_key is not null
+                          and (state in ('available', 'running') or gate = 'project'))
+        union all
+        select id, null from project
+         where exists (select from job where project_id = project.id and state = 'scheduled' and gate = 'project')
+           and coalesce(max_running, 32767)
+               > (select count(*) from job where project_id = project.id and project_limited and state in ('available', 'running'))
+        "#,
+        i32::try_from(limit).unwrap_or(i32::MAX),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| gate(row.project_id, row.key))
+        .collect())
+}
+
+pub(super) fn gate(project: Uuid, key: Option<String>) -> Gate {
+    Gate {
+        project: ProjectId(project),
+        key,
+    }
+}

@@ -1,0 +1,136 @@
+//! Jobs that need other jobs: marked when they come in, moved when those end.
+
+use super::control::gates;
+use super::gate::Gate;
+use super::named::Named;
+use super::{Executor, Result};
+use crate::domain::id::{JobId, ProjectId};
+use crate::domain::job::JobState;
+
+/// Says of jobs of `project` that another needs them; answers with those that are there. Holds their
+/// rows until the transaction ends, so that none of them ends unnoticed meanwhile.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn mark(db: impl Executor<'_>, project: ProjectId, needs: &[JobId]) -> Result<Vec<JobId>> {
+    let ids: Vec<_> = needs.iter().map(|id| id.0).collect();
+    let found = sqlx::query_scalar!(
+        r#"
+        with held as materialized (
+            select id from job where id = any ($1) and project_id = $2 order by id for no key update
+        )
+        update job set needed = true from held where job.id = held.id returning job.id
+        "#,
+        &ids,
+        project.0,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(found.into_iter().map(JobId).collect())
+}
+
+/// Jobs that have ended and are needed by jobs that have not heard of it.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn unheard(db: impl Executor<'_>, limit: u32) -> Result<Vec<JobId>> {
+    let ids = sqlx::query_scalar!(
+        "select id from job where needed and state in ('succeeded', 'failed', 'cancelled') order by id limit $1",
+        i64::from(limit),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(ids.into_iter().map(JobId).collect())
+}
+
+/// Holds ended jobs until the transaction ends, so that nobody marks them meanwhile.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn hold(db: impl Executor<'_>, ended: &[JobId]) -> Result<()> {
+    let ids: Vec<_> = ended.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "select id from job where id = any ($1) order by id for no key update",
+        &ids
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(())
+}
+
+/// A job that heard of the end of what it needs.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The job.
+    pub job: JobId,
+    /// Its queue.
+    pub queue: String,
+    /// Where it is now.
+    pub state: JobState,
+    /// Whether others need it in turn.
+    pub needed: bool,
+    /// Where it needs room, or left none.
+    pub gates: Vec<Gate>,
+}
+
+/// Moves the jobs that need one of `ended`: on, when all they need succeeded; to the end, when one
+/// did not. In a transaction, after [`hold`] in a statement of its own: only then does this one see
+/// every job that was put in before.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn release(db: impl Executor<'_>, ended: &[JobId]) -> Result<Vec<Moved>> {
+    let ids: Vec<_> = ended.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        with heard as (
+            update job set needed = false where id = any ($1) and state in ('succeeded', 'failed', 'cancelled')
+        ), waiting as materialized (
+            select id from job
+             where state = 'blocked' and id in (select job_id from job_need where needs_id = any ($1))
+             order by id
+               for no key update
+        ), judged as (
+            select waiting.id, bool_and(need.state = 'succeeded') as ready,
+                   min(need.id::text) filter (where need.state in ('failed', 'cancelled')) as culprit
+              from waiting
+              join job_need on job_need.job_id = waiting.id
+              join job need on need.id = job_need.needs_id
+             group by waiting.id
+        ), moved as (
+            update job
+               set state = case when culprit is not null then 'cancelled'
+                                when run_at > now() or concurrency_key is not null or project_limited then 'scheduled'
+                                else 'available' end::job_state,
+                   gate = case when culprit is not null or run_at > now() then null
+                               when concurrency_key is not null then 'key'
+                               when project_limited then 'project' end,
+                   code = case when culprit is not null then 'needs_failed' end,
+                   message = 'Job ' || culprit || ', which this one needs, did not succeed; retry that one, then this.',
+                   finished_at = case when culprit is not null then now() end
+              from judged
+             where job.id = judged.id and (ready or culprit is not null)
+            returning job.id, job.project_id, job.queue, job.state, job.needed, job.concurrency_key, job.project_limited
+        ), logged as (
+            insert into event (project_id, job_id, kind, actor)
+            select project_id, id, 'job.' || state, 'scheduler' from moved
+        )
+        select id, project_id, queue, state as "state: Named<JobState>", needed, concurrency_key, project_limited from moved
+        "#,
+        &ids,
+    )
+    .fetch_all(db)
+    .await?;
+    let moved = rows.into_iter().map(|row| Moved {
+        job: JobId(row.id),
+        queue: row.queue,
+        state: row.state.0,
+        needed: row.needed,
+        gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+    });
+    Ok(moved.collect())
+}

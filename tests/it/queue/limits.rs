@@ -1,0 +1,209 @@
+//! Limits by key and by project, unique jobs, labels, bulk.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use orchestrator::app::follow::sweep;
+use orchestrator::app::maintain::promote;
+use orchestrator::app::submit;
+use orchestrator::domain::attempt::{Ending, Failure};
+use orchestrator::domain::job::Code;
+use serde_json::json;
+
+use super::{Queue, claim, end};
+use crate::support::{ask, tell};
+
+#[tokio::test]
+async fn no_more_jobs_of_a_key_run_than_its_limit_and_others_pass_them() {
+    let queue = Queue::new().await;
+    for _ in 0..5 {
+        queue
+            .submit(json!({ "concurrency": { "key": "k", "limit": 2 }, "priority": 9 }))
+            .await;
+    }
+    let free = queue.submit(json!({})).await;
+    let runner = queue.session(&[]).await;
+    let first = claim(&runner, 10).await;
+    assert_eq!(first.len(), 3);
+    assert_eq!(first[2].job, free);
+    end(&runner, first[0], Ending::Succeeded).await;
+    let next = claim(&runner, 10).await;
+    assert_eq!(next.len(), 1, "one ended, one is let in");
+    end(&runner, first[1], Ending::Succeeded).await;
+    end(&runner, next[0], Ending::Succeeded).await;
+    assert_eq!(claim(&runner, 10).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limit_holds_when_many_come_and_end_at_once() {
+    let queue = Queue::new().await;
+    let runner = queue.session(&[]).await;
+    let submitted = (0..30).map(|_| queue.submit(json!({ "concurrency": { "key": "k", "limit": 3 } })));
+    futures_util::future::join_all(submitted).await;
+    let mut done = 0;
+    while done < 30 {
+        let batch = claim(&runner, 100).await;
+        let running = ask(
+            &queue.pool,
+            "select count(*) from job where state in ('available', 'running')",
+        )
+        .await;
+        assert!(running.parse::<u32>().unwrap() <= 3, "{running} at once");
+        assert!(!batch.is_empty(), "{done} done and nothing goes on");
+        done += batch.len();
+        futures_util::future::join_all(
+            batch
+                .into_iter()
+                .map(|fence| end(&runner, fence, Ending::Succeeded)),
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn project_runs_no_more_than_it_may_together_with_keys() {
+    let queue = Queue::new().await;
+    tell(&queue.pool, "update project set max_running = 2").await;
+    for key in ["a", "a", "b", "b"] {
+        queue
+            .submit(json!({ "concurrency": { "key": key, "limit": 1 } }))
+            .await;
+    }
+    for _ in 0..3 {
+        queue.submit(json!({})).await;
+    }
+    let runner = queue.session(&[]).await;
+    let mut done = HashSet::new();
+    while done.len() < 7 {
+        let batch = claim(&runner, 100).await;
+        assert!((1..=2).contains(&batch.len()), "{} run", batch.len());
+        let doubled =
+            "select count(*) from (select from job where state = 'running' and concurrency_key is not null
+                         group by concurrency_key having count(*) > 1) as doubled";
+        assert_eq!(ask(&queue.pool, doubled).await, "0");
+        for fence in batch {
+            assert!(done.insert(fence.job));
+            end(&runner, fence, Ending::Succeeded).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn retry_gives_its_room_to_others_while_it_waits() {
+    let queue = Queue::new().await;
+    let limited = || json!({ "concurrency": { "key": "k", "limit": 1 } });
+    let (first, second) = (queue.submit(limited()).await, queue.submit(limited()).await);
+    let runner = queue.session(&[]).await;
+    let fence = claim(&runner, 10).await[0];
+    assert_eq!(fence.job, first);
+    end(
+        &runner,
+        fence,
+        Ending::Retried(Failure::new(Code::ExitNonzero, "again"), Duration::ZERO),
+    )
+    .await;
+    assert_eq!(queue.state(first).await, "scheduled");
+    promote(&queue.pool, &queue.hints, None).await.unwrap();
+    let fence = claim(&runner, 10).await;
+    assert_eq!((fence.len(), fence[0].job), (1, second));
+    end(&runner, fence[0], Ending::Succeeded).await;
+    assert_eq!(claim(&runner, 10).await[0].attempt, 2);
+}
+
+#[tokio::test]
+async fn room_that_nobody_gave_away_is_found_by_the_scheduler() {
+    let queue = Queue::new().await;
+    let limited = || json!({ "concurrency": { "key": "k", "limit": 1 } });
+    let (first, second) = (queue.submit(limited()).await, queue.submit(limited()).await);
+    tell(
+        &queue.pool,
+        &format!(
+            "update job set state = 'cancelled', code = 'cancelled', finished_at = now() where id = '{first}'"
+        ),
+    )
+    .await;
+    assert_eq!(queue.state(second).await, "scheduled");
+    sweep(&queue.pool, &queue.hints).await.unwrap();
+    assert_eq!(queue.state(second).await, "available");
+}
+
+#[tokio::test]
+async fn unique_key_is_held_by_one_job_until_it_has_ended() {
+    let queue = Queue::new().await;
+    let unique = || json!({ "unique_key": "report" });
+    let first = queue.submit(unique()).await;
+    let repeat = queue.submit_all(&[unique()]).await.unwrap()[0];
+    assert_eq!((repeat.job, repeat.repeated), (first, true));
+    let runner = queue.session(&[]).await;
+    let fence = claim(&runner, 1).await[0];
+    assert!(
+        queue.submit_all(&[unique()]).await.unwrap()[0].repeated,
+        "also while it runs"
+    );
+    end(&runner, fence, Ending::Succeeded).await;
+    assert!(!queue.submit_all(&[unique()]).await.unwrap()[0].repeated);
+}
+
+#[tokio::test]
+async fn job_with_a_label_is_claimed_by_a_runner_that_has_it() {
+    let queue = Queue::new().await;
+    let job = queue.submit(json!({ "runs_on": "gpu" })).await;
+    let (plain, gpu) = (queue.session(&[]).await, queue.session(&["gpu"]).await);
+    assert!(plain.claim("default", "", 10).await.unwrap().is_empty());
+    assert_eq!(gpu.claim("default", "gpu", 10).await.unwrap()[0].fence.job, job);
+}
+
+#[tokio::test]
+async fn thousand_jobs_come_in_together_or_not_at_all() {
+    let queue = Queue::new().await;
+    let mut many: Vec<_> = (0..1000)
+        .map(|n| json!({ "idempotency_key": format!("k{n}") }))
+        .collect();
+    assert_eq!(
+        queue
+            .submit_all(&many)
+            .await
+            .unwrap()
+            .iter()
+            .filter(|job| !job.repeated)
+            .count(),
+        1000
+    );
+    assert!(
+        queue
+            .submit_all(&many)
+            .await
+            .unwrap()
+            .iter()
+            .all(|job| job.repeated)
+    );
+    // The last one is another request under a key that is taken.
+    many.iter_mut()
+        .enumerate()
+        .take(999)
+        .for_each(|(n, job)| *job = json!({ "idempotency_key": format!("new{n}") }));
+    many[999] = json!({ "idempotency_key": "k0", "priority": 1 });
+    let refused = queue.submit_all(&many).await;
+    assert!(
+        matches!(refused, Err(submit::Error::KeyReused { ref key, .. }) if key == "k0"),
+        "{refused:?}"
+    );
+    assert_eq!(ask(&queue.pool, "select count(*) from job").await, "1000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn same_key_at_the_same_instant_makes_one_job() {
+    let queue = Queue::new().await;
+    let request = [json!({ "idempotency_key": "same" })];
+    let at_once = (0..20).map(|_| async { queue.submit_all(&request).await.unwrap()[0] });
+    let answers = futures_util::future::join_all(at_once).await;
+    assert_eq!(answers.iter().filter(|accepted| !accepted.repeated).count(), 1);
+    assert_eq!(
+        answers
+            .iter()
+            .map(|accepted| accepted.job)
+            .collect::<HashSet<_>>()
+            .len(),
+        1
+    );
+}
