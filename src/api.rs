@@ -3,8 +3,10 @@
 //! Every route is listed once, in [`routes`]; the router and the OpenAPI document are made from that
 //! list. One file a resource holds its shapes, its documentation and its handlers together.
 
+mod actions;
 mod attempts;
 mod auth;
+mod batch;
 mod docs;
 mod document;
 mod events;
@@ -18,6 +20,8 @@ mod observe;
 mod pagination;
 mod predecessor;
 mod problem;
+mod queues;
+mod runners;
 mod secure;
 mod serve;
 mod steps;
@@ -88,11 +92,19 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(webhook::receive))
         .routes(routes!(predecessor::show))
         .routes(routes!(jobs::submit, jobs::list))
+        .routes(routes!(batch::submit))
         .routes(routes!(jobs::show))
+        .routes(routes!(actions::cancel))
+        .routes(routes!(actions::retry))
         .routes(routes!(steps::list))
         .routes(routes!(attempts::list))
         .routes(routes!(events::list))
         .routes(routes!(logs::read))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
+        .routes(routes!(runners::list))
+        .routes(routes!(runners::drain))
         .routes(routes!(health::summary))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

@@ -4,6 +4,7 @@
 //! did not (the sentence says why), 2 the command line was wrong.
 
 mod api;
+mod cancel;
 mod database;
 mod dev;
 mod follow;
@@ -11,6 +12,7 @@ mod logs;
 mod migrate;
 mod openapi;
 mod output;
+mod queues;
 mod runner;
 mod schedule;
 mod scheduler;
@@ -52,6 +54,14 @@ enum Command {
     Status(status::Status),
     /// Print what a job's steps printed
     Logs(logs::Logs),
+    /// End a job, wherever it is
+    Cancel(cancel::Action),
+    /// Bring back a job that failed or was cancelled
+    Retry(cancel::Action),
+    /// Look at queues, pause and resume them
+    Queues(queues::Queues),
+    /// Look at runners, drain them
+    Runners(queues::Runners),
     /// Look at schedules
     #[command(subcommand)]
     Schedule(schedule::Schedule),
@@ -84,6 +94,10 @@ impl Command {
             Self::Submit(submit) => submit.run().await,
             Self::Status(status) => status.run().await,
             Self::Logs(logs) => logs.run().await,
+            Self::Cancel(action) => action.cancel().await,
+            Self::Retry(action) => action.retry().await,
+            Self::Queues(queues) => queues.run().await,
+            Self::Runners(runners) => runners.run().await,
             Self::Schedule(schedule) => schedule.run(),
             Self::Openapi => openapi::run(),
         }

@@ -17,6 +17,7 @@ pub mod log;
 pub mod migrate;
 pub mod need;
 pub mod project;
+pub mod queue;
 pub mod runner;
 pub mod schedule;
 pub mod settle;

@@ -40,6 +40,20 @@ impl Needs for Submit {
     const SCOPE: Scope = Scope::Submit;
 }
 
+/// May cancel and retry jobs.
+pub(super) struct Operate;
+
+impl Needs for Operate {
+    const SCOPE: Scope = Scope::Operate;
+}
+
+/// May do everything.
+pub(super) struct Admin;
+
+impl Needs for Admin {
+    const SCOPE: Scope = Scope::Admin;
+}
+
 impl<S: Needs + Send> FromRequestParts<Api> for Allowed<S> {
     type Rejection = Problem;
 

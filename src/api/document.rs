@@ -28,6 +28,7 @@ const NO_SCOPES: [&str; 0] = [];
     tags(
         (name = "webhook", description = "The predecessor's entrance, kept as it was."),
         (name = "jobs", description = "Jobs: put in, listed, followed."),
+        (name = "operations", description = "Queues and runners: looked at, paused, drained."),
         (name = "health", description = "For probes, scrapers and tools. No token is needed."),
     ),
     components(schemas(problem::Shape)),
@@ -132,6 +133,13 @@ fn complete(method: &HttpMethod, operation: &mut Operation, secured: bool) {
     }
     if *method == HttpMethod::Post && operation.request_body.is_some() {
         kinds.extend([Kind::ProjectForbidden, Kind::Conflict, Kind::IdempotencyKeyReused]);
+    }
+    if operation
+        .operation_id
+        .as_deref()
+        .is_some_and(|id| matches!(id, "cancelJob" | "retryJob"))
+    {
+        kinds.push(Kind::WrongState);
     }
     for parameter in operation.parameters.iter().flatten() {
         if let RefOr::T(parameter) = parameter {

@@ -29,6 +29,7 @@ pub(super) enum Kind {
     MethodNotAllowed,
     RequestTimeout,
     Conflict,
+    WrongState,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidBody,
@@ -52,7 +53,7 @@ impl Kind {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::WrongState => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidBody | Self::InvalidParameter | Self::IdempotencyKeyReused => {
@@ -72,6 +73,7 @@ impl Kind {
             Self::MethodNotAllowed => "This method is not allowed here",
             Self::RequestTimeout => "The request did not arrive in time",
             Self::Conflict => "Something else happened at the same time",
+            Self::WrongState => "The job is in a state in which this cannot be done",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body has the wrong media type",
             Self::InvalidBody => "The body is not valid",
@@ -311,6 +313,7 @@ mod tests {
         405 method_not_allowed /problems/method-not-allowed
         408 request_timeout /problems/request-timeout
         409 conflict /problems/conflict
+        409 wrong_state /problems/wrong-state
         413 body_too_large /problems/body-too-large
         415 unsupported_media_type /problems/unsupported-media-type
         422 invalid_body /problems/invalid-body

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::types::PgInterval;
 
 use super::{Executor, Result};
@@ -84,6 +85,69 @@ pub async fn renew(db: impl Executor<'_>, id: RunnerId, lease: Duration) -> Resu
         drain: row.drain,
         cancel: row.cancel.into_iter().map(JobId).collect(),
     }))
+}
+
+/// A session that has not ended.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// Its id.
+    pub id: RunnerId,
+    /// What the operator calls the process.
+    pub instance: String,
+    /// The host it runs on.
+    pub host: String,
+    /// Its process id there.
+    pub pid: i32,
+    /// The program's version.
+    pub version: String,
+    /// How many jobs it runs at once.
+    pub slots: i32,
+    /// How many it runs now.
+    pub running: i64,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// What its host has.
+    pub labels: Vec<String>,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When others may take over what it runs.
+    pub lease_expires_at: DateTime<Utc>,
+    /// Since when it takes nothing more.
+    pub drain_asked_at: Option<DateTime<Utc>>,
+}
+
+/// Every session that has not ended, the oldest first.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn live(db: impl Executor<'_>) -> Result<Vec<Live>> {
+    let rows = sqlx::query!(
+        r#"
+        select id, instance, host, pid, version, slots, queues, labels, started_at, lease_expires_at, drain_asked_at,
+               (select count(*) from job where job.runner_id = runner.id and job.state = 'running') as "running!"
+          from runner
+         where ended_at is null
+         order by id
+        "#
+    )
+    .fetch_all(db)
+    .await?;
+    let live = rows.into_iter().map(|row| Live {
+        id: RunnerId(row.id),
+        instance: row.instance,
+        host: row.host,
+        pid: row.pid,
+        version: row.version,
+        slots: row.slots,
+        running: row.running,
+        queues: row.queues,
+        labels: row.labels,
+        started_at: row.started_at,
+        lease_expires_at: row.lease_expires_at,
+        drain_asked_at: row.drain_asked_at,
+    });
+    Ok(live.collect())
 }
 
 /// Ends the session; what it still holds goes back at the next tick.

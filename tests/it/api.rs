@@ -6,5 +6,6 @@ mod hostile;
 mod http;
 mod jobs;
 mod logs;
+mod operations;
 mod server;
 mod webhook;

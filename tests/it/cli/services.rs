@@ -203,6 +203,47 @@ async fn what_is_not_finished_by_the_deadline_is_handed_back_and_resumed() {
 }
 
 #[tokio::test]
+async fn running_job_that_is_cancelled_ends_with_its_processes_at_once() {
+    let house = House::new().await;
+    let (trace, go) = (house.trace("trace"), house.trace("go"));
+    // A lease of a minute: the runner hears of it at once, not when it renews.
+    let _runner = house.runner("only", &[("RUNNER_RECLAIM_AFTER_SEC", "60")]);
+    let job = house.submit(json!([waits(&trace, &go)])).await;
+    lines(&trace, 1).await;
+    let mut cancel = assert_cmd::Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+    cancel
+        .args(["cancel", &job.to_string()])
+        .env_clear()
+        .env("DATABASE_URL", house.database.url.expose());
+    cancel
+        .assert()
+        .success()
+        .stdout(format!("job {job} is running; its runner ends it\n"));
+    assert_eq!(house.ends(job).await, "cancelled");
+    assert_eq!(
+        ask(&house.pool, "select status || ' ' || code from step").await,
+        "cancelled cancelled"
+    );
+}
+
+#[tokio::test]
+async fn step_that_fails_is_tried_again_after_a_wait() {
+    let house = House::new().await;
+    let _runner = house.runner("only", &[]);
+    let _scheduler = house.scheduler();
+    let script = "echo tried >> \"$0\"; test $(wc -l < \"$0\") -ge 3";
+    let argv = json!(["sh", "-c", script, house.trace("trace")]);
+    let step = json!({ "step_id": "a", "argv": argv, "max_retries": 2, "retry_backoff_sec": 1 });
+    let job = house.submit(json!([step])).await;
+    assert_eq!(house.ends(job).await, "succeeded");
+    let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
+    assert_eq!(
+        ask(&house.pool, history).await,
+        "1 retried, 2 retried, 3 succeeded"
+    );
+}
+
+#[tokio::test]
 async fn several_runners_and_schedulers_run_each_job_once() {
     let house = House::new().await;
     let _runners: Vec<Program> = (1..=3)
