@@ -135,6 +135,21 @@ pub struct Runner {
     /// User that steps run as when this process runs as root
     #[arg(long, env = "STEP_USER", value_name = "USER", default_value = "nobody")]
     pub step_user: String,
+    /// How much less weight than the services steps have on the processor: 0 none, 19 most
+    #[arg(long, env = "STEP_NICE", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=19))]
+    pub step_nice: u8,
+    /// Most memory a process of a step may write to, in megabytes; 0 is no limit
+    #[arg(long, env = "STEP_MEMORY_MB", value_name = "MB", default_value_t = 4096)]
+    pub step_memory_mb: u64,
+    /// Most processes and threads a step may have; 0 is no limit
+    #[arg(long, env = "STEP_PIDS", value_name = "N", default_value_t = 512)]
+    pub step_pids: u64,
+    /// Most processor time of a process of a step, in seconds; 0 is no limit
+    #[arg(long, env = "STEP_CPU_SEC", value_name = "SEC", default_value_t = 0)]
+    pub step_cpu_sec: u64,
+    /// Largest file a step may write, in megabytes; 0 is no limit
+    #[arg(long, env = "STEP_FILE_MB", value_name = "MB", default_value_t = 4096)]
+    pub step_file_mb: u64,
     /// Variables of the runner's environment that steps may see
     #[arg(
         long,

@@ -4,8 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use orchestrator::cli::Cli;
+use orchestrator::runner::process::supervise::{SUPERVISOR, supervise};
 
 fn main() -> ExitCode {
+    // Before anything that makes a thread or takes memory: each step is begun by a copy of that process.
+    if std::env::args_os().nth(1).is_some_and(|word| word == SUPERVISOR) {
+        return supervise();
+    }
     let cli = Cli::parse();
     // The one implementation of TLS this program has; a second call would be refused, and be harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();

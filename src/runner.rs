@@ -53,11 +53,21 @@ pub struct Settings {
     pub output_limit: u64,
     /// Whom steps run as; `None` is whoever runs this process.
     pub credentials: Option<process::Credentials>,
+    /// Who starts them.
+    pub supervisor: process::Supervisor,
+    /// What each may use.
+    pub limits: process::Limits,
+    /// How much steps yield to the services, from 0, not at all, to 19.
+    pub nice: u8,
 }
 
 /// Runs jobs until `stop` or until an operator drains it, through broken connections and lost leases.
 pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
     let hints = Hints::start(pool.clone());
+    process::conceal();
+    if let Err(error) = settings.supervisor.start().await {
+        tracing::error!(error = %error, "no step can be started; trying again with each");
+    }
     let mut pause = Backoff::default();
     while !stop.soft.is_cancelled() {
         match open(&settings, &pool, &hints).await {

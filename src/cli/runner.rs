@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::app::schema;
+use crate::runner::process::{Credentials, Limits, Supervisor, limits};
 use crate::shutdown::Stop;
 use crate::{config, runner, store};
 
@@ -42,6 +43,7 @@ pub(super) fn settings(
         !from.queues.0.is_empty(),
         "RUNNER_QUEUES names no queue; write default, or queues separated by commas"
     );
+    let credentials = Credentials::for_steps(&from.step_user)?;
     Ok(runner::Settings {
         instance: from.instance.clone(),
         slots: from.slots,
@@ -53,6 +55,23 @@ pub(super) fn settings(
         workspaces_root,
         environment: from.step_environment(),
         output_limit: from.max_subprocess_output_chars,
-        credentials: runner::process::Credentials::for_steps(&from.step_user)?,
+        credentials,
+        supervisor: Supervisor::of_this_program(),
+        limits: limits(from, credentials),
+        nice: from.step_nice,
     })
+}
+
+/// What each step may use.
+fn limits(from: &config::Runner, credentials: Option<Credentials>) -> Limits {
+    let some = |limit: u64| (limit > 0).then_some(limit);
+    let uid = credentials.map_or_else(|| rustix::process::getuid().as_raw(), |user| user.uid);
+    Limits {
+        memory_bytes: some(from.step_memory_mb).map(|megabytes| megabytes * 1_000_000),
+        cpu_seconds: some(from.step_cpu_sec),
+        file_bytes: some(from.step_file_mb).map(|megabytes| megabytes * 1_000_000),
+        // The kernel counts a user's processes, not a step's: all slots, and what else that user runs.
+        user_processes: some(from.step_pids)
+            .map(|pids| limits::processes_of(uid) + pids * u64::from(from.slots)),
+    }
 }

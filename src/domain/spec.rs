@@ -132,7 +132,8 @@ pub struct StepSpec {
     #[garde(custom(step_id_shape))]
     #[schema(example = "build", pattern = "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$")]
     pub step_id: String,
-    /// Who does it: `command` or `simulate`.
+    /// Who does it: `command` runs `argv`, `simulate` says what an agent would be asked to do, `noop`
+    /// does nothing (a job that only joins what it needs).
     #[garde(custom(known_agent))]
     #[serde(default = "default_agent")]
     #[schema(default = "command")]
@@ -172,6 +173,14 @@ pub struct StepSpec {
     #[serde(default = "default_retry_backoff_sec")]
     #[schema(maximum = 3600, default = 2)]
     pub retry_backoff_sec: u32,
+}
+
+impl StepSpec {
+    /// Whether it reads or writes files.
+    #[must_use]
+    pub fn uses_workspace(&self) -> bool {
+        self.agent == "command"
+    }
 }
 
 impl JobSpec {
@@ -222,7 +231,7 @@ fn default_pipeline(goal: &str) -> Vec<StepSpec> {
 }
 
 /// The agents this version has.
-pub const AGENTS: [&str; 2] = ["command", "simulate"];
+pub const AGENTS: [&str; 3] = ["command", "noop", "simulate"];
 
 fn default_agent() -> String {
     "command".into()

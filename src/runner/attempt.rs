@@ -1,5 +1,6 @@
 //! One attempt: the steps of a job, in order, from the one the job row names.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -56,8 +57,8 @@ impl Attempt<'_> {
             Ok(spec) => spec,
             Err(error) => return Some((unreadable(&error), None)),
         };
-        let owner = self.settings.credentials;
-        let workspace = match workspace::prepare(&self.settings.workspaces_root, self.job.fence.job, owner) {
+        let first = usize::try_from(self.job.step_position).unwrap_or_default();
+        let workspace = match self.workspace(spec.steps.iter().skip(first)) {
             Ok(workspace) => workspace,
             Err(failure) => return Some((Ending::Failed(failure), None)),
         };
@@ -67,7 +68,6 @@ impl Attempt<'_> {
             self.settings.output_limit,
             self.brake.token(),
         );
-        let first = usize::try_from(self.job.step_position).unwrap_or_default();
         let mut steps = spec.steps.iter().zip(0i16..).skip(first).peekable();
         let mut ordinal = 0;
         while let Some((step, position)) = steps.next() {
@@ -97,6 +97,15 @@ impl Attempt<'_> {
             ordinal += 1;
         }
         Some((Ending::Succeeded, None))
+    }
+
+    /// The job's directory, made unless no step looks at it.
+    fn workspace<'s>(&self, mut steps: impl Iterator<Item = &'s StepSpec>) -> Result<PathBuf, Failure> {
+        let job = self.job.fence.job;
+        match steps.any(StepSpec::uses_workspace) {
+            true => workspace::prepare(&self.settings.workspaces_root, job, self.settings.credentials),
+            false => Ok(PathBuf::new()),
+        }
     }
 
     /// The end of the job, or a wait before the step is tried again.

@@ -20,6 +20,9 @@ const GATHER: Duration = Duration::from_millis(100);
 /// Bytes at which a flush does not wait any longer, and most bytes in one row.
 const ROW: usize = 64 * 1024;
 
+/// Bytes from which a piece of the tail takes no more.
+const PIECE: usize = 4 * 1024;
+
 /// Writes the log of one attempt. Its numbers go on from step to step.
 pub(super) struct Log<'a> {
     session: &'a Session,
@@ -190,12 +193,18 @@ impl Tail {
             return;
         }
         self.held += body.len() as u64;
-        let at = Chunk {
-            stream: chunk.stream,
-            at: chunk.at,
-            bytes: bytes::Bytes::new(),
-        };
-        self.pieces.push_back((at, body));
+        match self.pieces.back_mut() {
+            // A program that prints byte by byte must not cost a piece a byte.
+            Some((last, text)) if last.stream == chunk.stream && text.len() < PIECE => text.push_str(&body),
+            _ => {
+                let at = Chunk {
+                    stream: chunk.stream,
+                    at: chunk.at,
+                    bytes: bytes::Bytes::new(),
+                };
+                self.pieces.push_back((at, body));
+            }
+        }
         while self.held > self.room {
             let Some((chunk, oldest)) = self.pieces.pop_front() else {
                 return;

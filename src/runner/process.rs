@@ -1,23 +1,42 @@
-//! Children: started in a process group of their own, read with bounds, and ended as a group.
+//! Programs: started by a supervisor, read with bounds, and ended with everything they started.
+//!
+//! ```text
+//! runner ──▶ supervisor ──▶ keeper, one a step ──▶ program ──▶ whatever it starts
+//!    └────── the step's socket ──┘    and its orphans become the keeper's children
+//! ```
+//!
+//! The keeper ends everything below it when the program has ended, when it is told to, and when the
+//! runner is gone, however that came. The runner reads the streams, watches the clock and gives the word.
 
-#![expect(clippy::disallowed_methods, reason = "this is the room that owns children")]
+pub mod limits;
+pub mod supervise;
+
+mod begin;
+mod capture;
+mod credentials;
+mod error;
+mod fork;
+mod keeper;
+mod memory;
+mod supervisor;
+mod tree;
+mod watch;
+mod wire;
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock;
 
-/// Most bytes of one chunk.
-const CHUNK: usize = 64 * 1024;
+pub use credentials::{Credentials, NoSuchUser};
+pub use error::{Refusal, SpawnError};
+pub use limits::Limits;
+pub use supervisor::Supervisor;
 
 /// A program to be run.
 #[derive(Debug)]
@@ -38,48 +57,11 @@ pub struct Command {
     pub grace: Duration,
     /// What it may use.
     pub limits: Limits,
+    /// How much it yields to others, from 0, not at all, to 19.
+    pub nice: u8,
     /// Whom it runs as; `None` is whoever runs this process.
     pub credentials: Option<Credentials>,
 }
-
-/// What a program may use.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Limits {}
-
-/// A user to run as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-impl Credentials {
-    /// The user `name`, when this process runs as root; `None` when it does not, and steps run as
-    /// whoever runs it.
-    ///
-    /// # Errors
-    ///
-    /// When the user does not exist, or is root.
-    pub fn for_steps(name: &str) -> Result<Option<Self>, NoSuchUser> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(None);
-        }
-        match nix::unistd::User::from_name(name) {
-            Ok(Some(user)) if !user.uid.is_root() => Ok(Some(Self {
-                uid: user.uid.as_raw(),
-                gid: user.gid.as_raw(),
-            })),
-            _ => Err(NoSuchUser(name.to_owned())),
-        }
-    }
-}
-
-/// Steps cannot run as this user.
-#[derive(Debug, thiserror::Error)]
-#[error("STEP_USER: {0:?} is no ordinary user of this host; steps never run as root: name one that exists")]
-pub struct NoSuchUser(String);
 
 /// Where output came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,15 +90,19 @@ pub enum End {
     Exited(i32),
     /// By a signal nobody here sent.
     Signalled(i32),
+    /// Killed by the kernel, which had no more memory for it.
+    OutOfMemory,
     /// It ran too long.
     TimedOut,
     /// It printed nothing for too long.
     IdleTimedOut,
     /// It was told to stop.
     Stopped,
+    /// Its keeper was killed, and everything below it with it.
+    Unwatched,
 }
 
-/// What came of a program.
+/// What came of a program. Times are the runner's, sums are of all the processes the program started.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     /// How it ended.
@@ -127,136 +113,44 @@ pub struct Outcome {
     pub finished_at: DateTime<Utc>,
     /// Bytes printed on both streams.
     pub output_bytes: u64,
+    /// Processor time of those that were waited for.
+    pub cpu: Duration,
+    /// Bytes of memory the largest of them held at once.
+    pub peak_memory_bytes: u64,
+    /// How many processes of this host the kernel killed for want of memory meanwhile.
+    pub oom_kills: u64,
 }
 
-/// The program could not be started.
-#[derive(Debug, thiserror::Error)]
-#[error("`{program}` could not be started in {directory}: {cause}")]
-pub struct SpawnError {
-    program: String,
-    directory: String,
-    cause: std::io::Error,
+/// Closes this process's environment and memory to others of its user, which steps may be.
+pub fn conceal() {
+    // It fails nowhere; were it to, nothing else would be less safe for it.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// Runs the program to its end and sends what it prints to `output`. When `output` is full the
-/// program waits. `stop`, a timeout or an idle timeout end its whole group.
+/// program waits, and that does not count as being idle. `stop`, a timeout or an idle timeout end it.
+/// When this returns, or is dropped, nothing the program started is left.
 ///
 /// # Errors
 ///
 /// [`SpawnError`] when it could not be started.
 pub async fn run(
+    supervisor: &Supervisor,
     command: Command,
     output: mpsc::Sender<Chunk>,
     stop: CancellationToken,
 ) -> Result<Outcome, SpawnError> {
-    let program = command.argv.first().cloned().unwrap_or_default();
-    let mut spawn = tokio::process::Command::new(&program);
-    spawn
-        .args(command.argv.iter().skip(1))
-        .current_dir(&command.directory)
-        .env_clear()
-        .envs(command.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    if let Some(Credentials { uid, gid }) = command.credentials {
-        spawn.uid(uid).gid(gid);
-    }
     let started_at = clock::now();
-    let mut child = spawn.spawn().map_err(|cause| SpawnError {
-        program,
-        directory: command.directory.display().to_string(),
-        cause,
-    })?;
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
-    let deadline = Instant::now() + command.timeout;
-    let mut printed = Instant::now();
-    let mut output_bytes = 0;
-    let mut ended_by_us = None;
-    let mut kill_at = None;
-    let status = loop {
-        let idle = command
-            .idle_timeout
-            .map_or(deadline, |idle| (printed + idle).min(deadline));
-        let wake = kill_at.unwrap_or(idle);
-        tokio::select! {
-            chunk = next(&mut out, Stream::Stdout), if out.is_some() => output_bytes += pass(chunk, &mut out, &output, &mut printed).await,
-            chunk = next(&mut err, Stream::Stderr), if err.is_some() => output_bytes += pass(chunk, &mut err, &output, &mut printed).await,
-            status = child.wait(), if out.is_none() && err.is_none() => break status,
-            () = stop.cancelled(), if ended_by_us.is_none() => {
-                ended_by_us = Some(End::Stopped);
-                kill_at = Some(terminate(group, command.grace));
-            }
-            () = tokio::time::sleep_until(wake) => match kill_at {
-                Some(_) => {
-                    signal(group, Signal::KILL);
-                    kill_at = Some(Instant::now() + command.grace);
-                }
-                None => {
-                    ended_by_us = Some(if Instant::now() >= deadline { End::TimedOut } else { End::IdleTimedOut });
-                    kill_at = Some(terminate(group, command.grace));
-                }
-            },
-        }
-    };
-    signal(group, Signal::KILL);
-    let end = ended_by_us.unwrap_or_else(|| end_of(status.ok()));
+    let (watch, capture) = watch::start(supervisor, &command).await?;
+    let seen = watch.until_over(&command, capture, &output, &stop).await?;
     Ok(Outcome {
-        end,
+        end: seen.end,
         started_at,
         finished_at: clock::now(),
-        output_bytes,
+        output_bytes: seen.output_bytes,
+        cpu: seen.cpu,
+        peak_memory_bytes: seen.peak_memory_bytes,
+        oom_kills: seen.oom_kills,
     })
-}
-
-async fn next(from: &mut Option<impl AsyncRead + Unpin>, stream: Stream) -> Option<Chunk> {
-    let mut bytes = BytesMut::with_capacity(CHUNK);
-    let read = from.as_mut()?.read_buf(&mut bytes).await.ok()?;
-    (read > 0).then(|| Chunk {
-        stream,
-        at: clock::now(),
-        bytes: bytes.freeze(),
-    })
-}
-
-async fn pass<R>(
-    chunk: Option<Chunk>,
-    from: &mut Option<R>,
-    to: &mpsc::Sender<Chunk>,
-    printed: &mut Instant,
-) -> u64 {
-    let Some(chunk) = chunk else {
-        *from = None;
-        return 0;
-    };
-    *printed = Instant::now();
-    let length = chunk.bytes.len() as u64;
-    // Nobody reads any more when the attempt is over; the program ends with it.
-    let _ = to.send(chunk).await;
-    length
-}
-
-fn terminate(group: Option<Pid>, grace: Duration) -> Instant {
-    signal(group, Signal::TERM);
-    Instant::now() + grace
-}
-
-fn signal(group: Option<Pid>, signal: Signal) {
-    if let Some(group) = group {
-        // It fails when the group is gone, which is what was wanted.
-        let _ = kill_process_group(group, signal);
-    }
-}
-
-fn end_of(status: Option<std::process::ExitStatus>) -> End {
-    use std::os::unix::process::ExitStatusExt as _;
-    match status {
-        Some(status) => status
-            .signal()
-            .map_or_else(|| End::Exited(status.code().unwrap_or(-1)), End::Signalled),
-        None => End::Exited(-1),
-    }
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::sync::mpsc;
 
 use super::Settings;
 use super::held::{Brake, Reason};
 use super::logs::Log;
-use super::process::{self, Command, End, Outcome};
+use super::process::{self, Command, End, Outcome, Refusal, SpawnError};
 use crate::domain::attempt::{Failure, StepRecord};
 use crate::domain::clock;
 use crate::domain::id::JobId;
@@ -38,6 +39,7 @@ pub(super) async fn run(
 ) -> StepRecord {
     let record = match step.agent.as_str() {
         "command" => command(settings, step, place, log, brake).await,
+        "noop" => blank(step, place, clock::now()),
         _ => simulate(step, place, log).await,
     };
     if let Some(failure) = &record.failure {
@@ -64,17 +66,29 @@ async fn command(
 ) -> StepRecord {
     let (output, chunks) = mpsc::channel(ON_THE_WAY);
     let started_at = clock::now();
-    let running = process::run(command_of(settings, step, place), output, brake.token().clone());
+    let running = process::run(
+        &settings.supervisor,
+        command_of(settings, step, place),
+        output,
+        brake.token().clone(),
+    );
     let (ended, ()) = tokio::join!(running, log.keep(place.position, chunks));
     let mut record = blank(step, place, started_at);
     match ended {
-        Err(error) => record.failure = Some(Failure::new(Code::Spawn, error.to_string())),
+        Err(error) => record.failure = Some(not_started(&error)),
         Ok(outcome) => {
             record.started_at = outcome.started_at;
             record.finished_at = outcome.finished_at;
             record.output_bytes = outcome.output_bytes.try_into().unwrap_or(i64::MAX);
             (record.exit_code, record.signal) = codes(&outcome);
             record.failure = failure(step, &outcome, brake.reason());
+            if outcome.oom_kills > 0 {
+                let killed = format!(
+                    "the kernel killed {} process(es) of this host for want of memory while the step ran",
+                    outcome.oom_kills
+                );
+                log.say(place.position, &killed).await;
+            }
         }
     }
     record
@@ -97,8 +111,10 @@ fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>) -> Comman
         stdin: None,
         timeout: Duration::from_secs(step.timeout_sec.into()),
         idle_timeout: (!idle.is_zero()).then_some(idle),
-        grace: GRACE,
-        limits: process::Limits::default(),
+        // A runner that loses its lease tells its steps a sixth of it before, and is to see them end.
+        grace: GRACE.min(settings.lease / 8),
+        limits: settings.limits,
+        nice: settings.nice,
         credentials: settings.credentials,
     }
 }
@@ -107,8 +123,18 @@ fn codes(outcome: &Outcome) -> (Option<i32>, Option<i32>) {
     match outcome.end {
         End::Exited(code) => (Some(code), None),
         End::Signalled(signal) => (None, Some(signal)),
+        End::OutOfMemory => (None, Some(Signal::KILL.as_raw())),
         _ => (None, None),
     }
+}
+
+/// Why nothing was run.
+fn not_started(error: &SpawnError) -> Failure {
+    let code = match error.refusal {
+        Refusal::Directory => Code::Workspace,
+        _ => Code::Spawn,
+    };
+    Failure::new(code, error.to_string())
 }
 
 /// Why the step did not do what it should, as a sentence that says what to do.
@@ -123,6 +149,17 @@ fn failure(step: &StepSpec, outcome: &Outcome, stopped: Option<Reason>) -> Optio
         End::Signalled(signal) => (
             Code::Signalled,
             format!("`{program}` was ended by signal {signal}, which this runner did not send."),
+        ),
+        End::OutOfMemory => (
+            Code::OutOfMemory,
+            format!(
+                "`{program}` was killed because the memory it may use was full; it held {} MB. Let it use less, or raise its limit.",
+                outcome.peak_memory_bytes / 1_000_000
+            ),
+        ),
+        End::Unwatched => (
+            Code::Signalled,
+            format!("`{program}` was ended because the process that watched over it was killed."),
         ),
         End::TimedOut => (
             Code::Timeout,

@@ -10,6 +10,7 @@ mod cli;
 mod layering;
 mod openapi;
 mod outage;
+mod process;
 mod queue;
 mod readme;
 mod schedule;

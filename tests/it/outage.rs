@@ -1,7 +1,6 @@
 //! PostgreSQL goes away under running services, and comes back.
 
 use std::fs;
-use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,13 +9,13 @@ use orchestrator::store::{Pool, database as pools, project};
 use reqwest::{Client, Response};
 use serde_json::json;
 
-use crate::support::{Program, ask, programs, scratch, until};
+use crate::support::{Program, Scratch, ask, programs, scratch, until};
 
 const TOKEN: &str = "a-token-of-the-environment";
 
 /// A server of its own, an API and a runner on it.
 struct Outage {
-    directory: PathBuf,
+    directory: Scratch,
     hold: Hold,
     cluster: Option<Cluster>,
     services: Vec<Program>,
@@ -94,7 +93,6 @@ impl Drop for Outage {
         if let Some(cluster) = self.cluster.take() {
             cluster.stop().unwrap();
         }
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

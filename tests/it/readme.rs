@@ -175,7 +175,6 @@ fn first_commands_of_the_readme_run_a_job_and_the_tests() {
     dev.hear("curl -s http://127.0.0.1:");
     dev.signal(nix::sys::signal::Signal::SIGINT);
     assert!(dev.end().success(), "{}", dev.said());
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]

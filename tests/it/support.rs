@@ -25,6 +25,8 @@ static SERVER: LazyLock<Cluster> = LazyLock::new(|| {
     let programs = programs();
     // Named for the socket's sake: a longer one would move the socket out of it.
     let directory = scratch();
+    // The guardian deletes it.
+    let directory = std::mem::ManuallyDrop::new(directory);
     let hold = Hold::take(&directory).unwrap();
     let cluster = Cluster::start(&programs, &hold, Keep::Nothing).unwrap();
     cluster.create_database(TEMPLATE).unwrap();
@@ -39,12 +41,35 @@ pub(crate) fn programs() -> Programs {
     Programs::find(host.pg_bin.as_deref(), host.path.as_deref()).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// A directory that is deleted with this.
+pub(crate) struct Scratch(PathBuf);
+
+impl std::ops::Deref for Scratch {
+    type Target = PathBuf;
+
+    fn deref(&self) -> &PathBuf {
+        &self.0
+    }
+}
+
+impl AsRef<std::path::Path> for Scratch {
+    fn as_ref(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A new directory that PostgreSQL's user and the users of steps may enter, also when this runs as root.
-pub(crate) fn scratch() -> PathBuf {
+pub(crate) fn scratch() -> Scratch {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::Builder::new().prefix("orc-").tempdir().unwrap().keep();
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
-    directory
+    Scratch(directory)
 }
 
 /// A migrated database that is dropped with this.
@@ -105,12 +130,17 @@ pub(crate) async fn tell(pool: &Pool, statement: &str) {
         .unwrap();
 }
 
-/// Waits until `look` finds something. There is no limit but the run's: what must happen, happens.
+/// Waits until `look` finds something. What must happen and does not, within a minute, is a failure.
 pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = std::time::Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
+        assert!(
+            began.elapsed().as_secs() < 60,
+            "what is waited for does not happen"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

@@ -96,7 +96,8 @@ pub(super) fn unique_step_ids(steps: &[StepSpec], (): &()) -> garde::Result {
 pub(super) fn prompt_for_agents(agent: &str) -> impl FnOnce(&Option<String>, &()) -> garde::Result {
     move |prompt, ()| match (agent, prompt) {
         ("command", Some(_)) => refuse("is for agents; a `command` step takes `argv`"),
-        ("command", None) | (_, Some(_)) => Ok(()),
+        ("noop", Some(_)) => refuse("is for agents; a `noop` step does nothing"),
+        ("command" | "noop", None) | (_, Some(_)) => Ok(()),
         (_, None) => refuse(format!("is required: it is what agent {agent:?} is asked to do")),
     }
 }

@@ -1,17 +1,17 @@
 //! `orchestrator dev`: from nothing to a finished job, and back to nothing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal::{SIGINT, SIGKILL};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::support::{Program, scratch};
+use crate::support::{Program, Scratch, scratch};
 
-/// A data directory that is deleted with this.
-struct Directory(PathBuf);
+/// A data directory.
+struct Directory(Scratch);
 
 impl Directory {
     fn new() -> Self {
@@ -49,12 +49,6 @@ impl Directory {
         processes
             .filter(|process| here(process) || command(process).contains(data.to_str().unwrap()))
             .count()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

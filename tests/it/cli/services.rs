@@ -7,13 +7,13 @@ use orchestrator::store::{Pool, project};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Database, Program, ask, database, scratch, until};
+use crate::support::{Database, Program, Scratch, ask, database, scratch, until};
 
 /// A database, and services that work on it.
 struct House {
     database: Database,
     pool: Pool,
-    directory: PathBuf,
+    directory: Scratch,
 }
 
 impl House {
@@ -93,12 +93,6 @@ impl House {
             matches!(state.as_str(), "succeeded" | "failed" | "cancelled").then_some(state)
         })
         .await
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

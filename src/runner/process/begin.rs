@@ -1,0 +1,113 @@
+//! From a copy of the keeper to the program: everything between `fork` and `execve`.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Pid, Uid, execve, setgid, setgroups, setsid, setuid};
+use rustix::fs::Mode;
+use rustix::process::Signal;
+
+use super::wire::{Order, Stage, Streams};
+use super::{Credentials, fork};
+
+/// How much sooner than others the kernel picks a step when memory runs out, of 1000.
+const OOM_SCORE: &str = "500";
+/// Where programs are looked for when the step has no `PATH`.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Becomes the program. Returns only when that failed: where, and why.
+pub(super) fn become_program(order: &Order, streams: &Streams, keeper: Pid) -> (Stage, Errno) {
+    let steps = confine(order, streams)
+        .map_err(|errno| (Stage::Confine, errno))
+        .and_then(|()| become_user(order.credentials, keeper).map_err(|errno| (Stage::User, errno)))
+        .and_then(|()| enter(order).map_err(|errno| (Stage::Directory, errno)));
+    match steps {
+        Ok(()) => execute(order),
+        Err(failed) => failed,
+    }
+}
+
+/// Its own session, its streams, less weight than the service, and its limits.
+fn confine(order: &Order, streams: &Streams) -> nix::Result<()> {
+    fork::release_signals()?;
+    setsid()?;
+    let io = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    match &streams.stdin {
+        Some(stdin) => rustix::stdio::dup2_stdin(stdin),
+        None => rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null").map_err(io)?),
+    }
+    .and_then(|()| rustix::stdio::dup2_stdout(&streams.stdout))
+    .and_then(|()| rustix::stdio::dup2_stderr(&streams.stderr))
+    .map_err(errno)?;
+    // Both are wishes: a kernel without them has no session groups, or no killer, to be kept from.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let _ = std::fs::write("/proc/self/autogroup", order.nice.to_string());
+    rustix::process::nice(order.nice.into()).map_err(errno)?;
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    order.limits.impose()
+}
+
+/// The step's user and no other group, nothing to be gained by a program that is setuid, and the
+/// keeper's end as its own.
+fn become_user(credentials: Option<Credentials>, keeper: Pid) -> nix::Result<()> {
+    if let Some(Credentials { uid, gid }) = credentials {
+        setgroups(&[])?;
+        setgid(Gid::from_raw(gid))?;
+        setuid(Uid::from_raw(uid))?;
+    }
+    rustix::thread::set_no_new_privs(true).map_err(errno)?;
+    // After the change of user, which forgets it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(errno)?;
+    match Pid::parent() == keeper {
+        true => Ok(()),
+        false => Err(Errno::ESRCH),
+    }
+}
+
+fn enter(order: &Order) -> nix::Result<()> {
+    rustix::process::chdir(OsStr::from_bytes(&order.directory)).map_err(errno)
+}
+
+/// Executes the program, looked for as a shell does, but never through one.
+fn execute(order: &Order) -> (Stage, Errno) {
+    let words =
+        |words: &mut dyn Iterator<Item = String>| words.map(CString::new).collect::<Result<Vec<_>, _>>();
+    let pairs = &mut order.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let (Ok(argv), Ok(env)) = (words(&mut order.argv.iter().cloned()), words(pairs)) else {
+        return (Stage::Program, Errno::EINVAL);
+    };
+    let program = order.argv.first().map_or("", String::as_str);
+    let mut failed = Errno::ENOENT;
+    for path in candidates(program, &order.env) {
+        let Ok(file) = CString::new(path.clone().into_os_string().into_vec()) else {
+            continue;
+        };
+        let Err(errno) = execve(&file, &argv, &env);
+        match errno {
+            Errno::ENOENT if path.exists() => return (Stage::Interpreter, errno),
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            // Another directory may have one that is ours to execute.
+            Errno::EACCES => failed = errno,
+            _ => return (Stage::Program, errno),
+        }
+    }
+    (Stage::Program, failed)
+}
+
+fn candidates(program: &str, env: &[(String, String)]) -> Vec<PathBuf> {
+    if program.contains('/') || program.is_empty() {
+        return vec![program.into()];
+    }
+    // The last wins, as it does for the program.
+    let path = env.iter().rfind(|(name, _)| name == "PATH");
+    let path = path.map_or(PATH, |(_, value)| value);
+    std::env::split_paths(&OsString::from(path))
+        .map(|directory| directory.join(Path::new(program)))
+        .collect()
+}
+
+fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}

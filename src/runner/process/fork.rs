@@ -1,0 +1,117 @@
+//! The system calls of this house that have no safe form: a second process, its end with what it used,
+//! and signals as a program expects to find them.
+//!
+//! Only the supervisor and its keepers call them. These have one thread, so that a child finds no lock
+//! held by a thread it does not have.
+
+#![allow(
+    unsafe_code,
+    reason = "`fork`, `clone`, `wait4` and `signal` have no safe form; the reasons stand beside them"
+)]
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sched::{CloneFlags, clone};
+use nix::sys::signal::SigSet;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{ForkResult, Pid};
+
+/// Bytes of stack for what happens between the new process and its program.
+const STACK: usize = 256 * 1024;
+
+/// Splits this process in two.
+pub(super) fn fork() -> nix::Result<ForkResult> {
+    // SAFETY: the process has one thread, see above.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Makes processes that become programs, without a copy of this one's memory.
+pub(super) struct Nursery(Vec<u8>);
+
+impl Nursery {
+    pub(super) fn new() -> Self {
+        Self(vec![0; STACK])
+    }
+
+    /// Makes a process in which `become_program` runs, in this process's memory and while this process
+    /// waits, until it executes a program or returns why it could not.
+    ///
+    /// It is what `posix_spawn` does, with our own steps in between: copying the memory of even a small
+    /// process costs more than `/bin/true` takes.
+    pub(super) fn spawn<E>(&mut self, become_program: impl FnOnce() -> E) -> nix::Result<Result<Pid, E>> {
+        let mut failed = None;
+        let mut become_program = Some(become_program);
+        let child = Box::new(|| {
+            failed = become_program.take().map(|become_program| become_program());
+            1
+        });
+        // SAFETY: `CLONE_VFORK` holds this process until the other has let go of its memory, so that they
+        // are never in it at the same time, and what `child` borrows is alive. It has a stack of its
+        // own, and neither handlers nor descriptors in common with this one. It allocates in a heap
+        // whose only other user waits.
+        let pid = unsafe {
+            clone(
+                child,
+                &mut self.0,
+                CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK,
+                Some(libc::SIGCHLD),
+            )?
+        };
+        match failed {
+            None => Ok(Ok(pid)),
+            Some(error) => {
+                let _ = nix::sys::wait::waitpid(pid, None);
+                Ok(Err(error))
+            }
+        }
+    }
+}
+
+/// A child that ended, and what it and those it waited for had used.
+pub(super) struct Buried {
+    pub(super) status: WaitStatus,
+    pub(super) cpu: Duration,
+    pub(super) peak_memory_kb: u64,
+}
+
+/// Buries a child that has ended; `None` when all that are left live, `ECHILD` when none is.
+pub(super) fn bury() -> nix::Result<Option<Buried>> {
+    let mut status = 0;
+    let mut used = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are to memory of the right type that outlives the call.
+    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, used.as_mut_ptr()) };
+    if Errno::result(pid)? == 0 {
+        return Ok(None);
+    }
+    // SAFETY: it is all integers, for which zeros are values too; the kernel has written over them.
+    let used = unsafe { used.assume_init() };
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.try_into().unwrap_or_default())
+            + Duration::from_micros(time.tv_usec.try_into().unwrap_or_default())
+    };
+    Ok(Some(Buried {
+        status: WaitStatus::from_raw(Pid::from_raw(pid), status)?,
+        cpu: time(used.ru_utime) + time(used.ru_stime),
+        peak_memory_kb: used.ru_maxrss.try_into().unwrap_or_default(),
+    }))
+}
+
+/// Every signal does what it does by default: whoever started us may have left some ignored, which a
+/// program would inherit. `PIPE` stays ignored, as Rust wants it.
+pub(super) fn forget_ignored_signals() {
+    for number in (1..=64).filter(|number| *number != libc::SIGPIPE) {
+        // SAFETY: the default action is no handler, so nothing of ours runs on a signal. Refused for those
+        // that are not ours to set.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
+/// Signals as a program expects to find them: none ignored, none blocked.
+pub(super) fn release_signals() -> nix::Result<()> {
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    SigSet::empty().thread_set_mask()
+}

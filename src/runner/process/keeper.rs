@@ -1,0 +1,156 @@
+//! A keeper: the parent of one step at a time, the heir of its orphans, and its end.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::fork::{self, Buried, Nursery};
+use super::memory::OomKills;
+use super::wire::{self, Ended, Order, Report, Stage, Status, Streams};
+use super::{begin, tree};
+
+/// How long the killed may take before what is left is killed again.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Keeps one step after the other, until the runner has no more for it or is gone.
+pub(super) fn keep(runner: UnixStream, ends: &SignalFd) -> ExitCode {
+    let kept = Keeper {
+        runner,
+        ends,
+        nursery: Nursery::new(),
+        oom_kills: OomKills::new(),
+    }
+    .run();
+    match kept {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+struct Keeper<'a> {
+    runner: UnixStream,
+    ends: &'a SignalFd,
+    nursery: Nursery,
+    oom_kills: OomKills,
+}
+
+impl Keeper<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        rustix::thread::set_name(c"orc-keeper")?;
+        self.runner.write_all(&[wire::HERE])?;
+        while let Some((order, streams)) = wire::receive_order(&self.runner)? {
+            let report = self.step(&order, streams)?;
+            wire::send(&self.runner, &report)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, order: &Order, streams: Streams) -> io::Result<Report> {
+        let killed_before = self.oom_kills.count();
+        let me = Pid::this();
+        let spawned = self.nursery.spawn(|| begin::become_program(order, &streams, me));
+        let program = match spawned {
+            Ok(Ok(program)) => program,
+            Ok(Err((stage, errno))) => return Ok(Report::Refused(stage, errno as i32)),
+            Err(errno) => return Ok(Report::Refused(Stage::Fork, errno as i32)),
+        };
+        drop(streams);
+        let mut step = Step {
+            runner: &self.runner,
+            ends: self.ends,
+            program,
+            killing: false,
+            ended: Ended::default(),
+        };
+        step.until_over()?;
+        let mut ended = step.ended;
+        ended.oom_kills = self.oom_kills.count().saturating_sub(killed_before);
+        Ok(Report::Ended(ended))
+    }
+}
+
+/// A program that runs, and what is below it.
+struct Step<'a> {
+    runner: &'a UnixStream,
+    ends: &'a SignalFd,
+    program: Pid,
+    /// Whether everything that is left is to be killed.
+    killing: bool,
+    ended: Ended,
+}
+
+impl Step<'_> {
+    fn until_over(&mut self) -> io::Result<()> {
+        while self.reap()? {
+            if self.killing {
+                tree::signal_all(Signal::SIGKILL, &[]);
+            }
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Buries the dead; answers whether anybody lives. The program's end is everybody's.
+    fn reap(&mut self) -> io::Result<bool> {
+        while let Ok(Some(_)) = self.ends.read_signal() {}
+        loop {
+            match fork::bury() {
+                Ok(Some(buried)) => self.count(&buried),
+                Ok(None) => return Ok(true),
+                Err(Errno::ECHILD) => return Ok(false),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn count(&mut self, buried: &Buried) {
+        let ended = &mut self.ended;
+        ended.cpu_us += u64::try_from(buried.cpu.as_micros()).unwrap_or(u64::MAX);
+        ended.peak_memory_kb = ended.peak_memory_kb.max(buried.peak_memory_kb);
+        if buried.status.pid() == Some(self.program) {
+            self.killing = true;
+            ended.status = match buried.status {
+                WaitStatus::Exited(_, code) => Status::Exited(code),
+                WaitStatus::Signaled(_, signal, _) => Status::Signalled(signal as i32),
+                _ => ended.status,
+            };
+        }
+    }
+
+    /// Waits for the end of a child or for a word of the runner.
+    fn wait(&mut self) -> io::Result<()> {
+        let again = Timespec::try_from(AGAIN).ok();
+        let mut polled = [
+            PollFd::new(self.ends, PollFlags::IN),
+            PollFd::new(self.runner, PollFlags::IN),
+        ];
+        // Once everything is to be killed there is nothing more the runner could ask for.
+        let polled = match self.killing {
+            true => &mut polled[..1],
+            false => &mut polled[..],
+        };
+        rustix::io::retry_on_intr(|| poll(polled, again.as_ref().filter(|_| self.killing)))?;
+        if polled.get(1).is_some_and(|runner| !runner.revents().is_empty()) {
+            self.obey();
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self) {
+        let mut word = [0];
+        match self.runner.read(&mut word) {
+            Ok(1) if word[0] == wire::TERM => tree::signal_all(Signal::SIGTERM, &[]),
+            // Told to, or the runner is gone.
+            _ => self.killing = true,
+        }
+    }
+}

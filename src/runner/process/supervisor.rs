@@ -1,0 +1,191 @@
+//! The runner's hold on its supervisor and its keepers: made when first needed, and again when killed.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::net::UnixStream;
+use tokio::process::Child;
+
+use super::supervise::SUPERVISOR;
+use super::wire::{self, Order, Report};
+
+/// Most keepers that wait for a step. One costs half a millisecond to make and little to keep.
+const IDLE_KEEPERS: usize = 64;
+
+/// The process that starts steps. Clones share it; it ends after the last, when its steps have.
+#[derive(Clone, Debug)]
+pub struct Supervisor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    program: PathBuf,
+    running: tokio::sync::Mutex<Option<Running>>,
+    idle: Mutex<Vec<UnixStream>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    line: UnixStream,
+    /// Kept so that its end is waited for.
+    _child: Child,
+}
+
+/// A keeper that has a step. When this is dropped before the report, the step is ended.
+#[derive(Debug)]
+pub(super) struct Hired {
+    line: UnixStream,
+    received: Vec<u8>,
+    spoken: bool,
+    supervisor: Supervisor,
+}
+
+impl Supervisor {
+    /// A supervisor that is another process of this program, whatever lies at its path by then.
+    #[must_use]
+    pub fn of_this_program() -> Self {
+        Self::of("/proc/self/exe")
+    }
+
+    /// A supervisor that is a process of the orchestrator at `program`.
+    pub fn of(program: impl Into<PathBuf>) -> Self {
+        Self(Arc::new(Inner {
+            program: program.into(),
+            running: tokio::sync::Mutex::default(),
+            idle: Mutex::default(),
+        }))
+    }
+
+    /// Starts it before it is needed.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be executed.
+    pub async fn start(&self) -> io::Result<()> {
+        let keeper = self.new_keeper().await?;
+        self.rest(keeper);
+        Ok(())
+    }
+
+    /// Gives a keeper a step and its streams.
+    pub(super) async fn hire(&self, order: &Order, streams: &[BorrowedFd<'_>]) -> io::Result<Hired> {
+        let message = wire::encode(order)?;
+        while let Some(mut line) = self.idle_keeper() {
+            // One that was killed since is not tried again.
+            if send(&mut line, &message, streams).await.is_ok() {
+                return Ok(self.hired(line));
+            }
+        }
+        let mut line = self.new_keeper().await?;
+        send(&mut line, &message, streams).await?;
+        Ok(self.hired(line))
+    }
+
+    fn hired(&self, line: UnixStream) -> Hired {
+        Hired {
+            line,
+            received: Vec::new(),
+            spoken: false,
+            supervisor: self.clone(),
+        }
+    }
+
+    fn idle_keeper(&self) -> Option<UnixStream> {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop()
+    }
+
+    fn rest(&self, line: UnixStream) {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_KEEPERS {
+            idle.push(line);
+        }
+    }
+
+    /// Has the supervisor make a keeper, and makes the supervisor when there is none.
+    async fn new_keeper(&self) -> io::Result<UnixStream> {
+        let mut running = self.0.running.lock().await;
+        if let Some(running) = &mut *running
+            && let Ok(keeper) = ask_for_keeper(&mut running.line).await
+        {
+            return Ok(keeper);
+        }
+        // Never started, or killed since.
+        ask_for_keeper(&mut running.insert(self.spawn()?).line).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the room that owns children")]
+    fn spawn(&self) -> io::Result<Running> {
+        let (line, its) = UnixStream::pair()?;
+        let its = its.into_std()?;
+        its.set_nonblocking(false)?;
+        let child = tokio::process::Command::new(&self.0.program)
+            .arg(SUPERVISOR)
+            // What configures the runner, passwords among it, is no business of the supervisor.
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(its)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        Ok(Running { line, _child: child })
+    }
+}
+
+impl Hired {
+    /// Waits for the keeper's report, or for its end without one. The wait may be given up and taken
+    /// up again.
+    pub(super) async fn reported(&mut self) {
+        loop {
+            match self.line.try_read_buf(&mut self.received) {
+                Ok(0) => return,
+                Ok(_) if wire::whole(&self.received).is_some() => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // An error is found when it is read.
+                    let _ = self.line.readable().await;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The report, after the wait for it; the keeper is free then. `None` when the keeper is gone.
+    pub(super) fn report(self) -> Option<Report> {
+        let report = serde_json::from_slice(wire::whole(&self.received)?).ok();
+        // A word may have crossed the report, and would be taken for the next order.
+        if !self.spoken {
+            self.supervisor.rest(self.line);
+        }
+        report
+    }
+
+    /// Says a word to the keeper. When it is gone there is nobody left to say it to.
+    pub(super) async fn say(&mut self, word: u8) {
+        self.spoken = true;
+        let _ = self.line.write_all(&[word]).await;
+    }
+}
+
+/// A keeper that has said that it is there. Without that word a step might be handed to a supervisor
+/// that is killed before it hears of it, and nobody would know whether it was begun.
+async fn ask_for_keeper(supervisor: &mut UnixStream) -> io::Result<UnixStream> {
+    let (mut ours, its) = UnixStream::pair()?;
+    let its = its.into_std()?;
+    its.set_nonblocking(false)?;
+    send(supervisor, &[0], &[its.as_fd()]).await?;
+    drop(its);
+    ours.read_exact(&mut [0]).await?;
+    Ok(ours)
+}
+
+/// Sends all of `message`, with the descriptors.
+async fn send(line: &mut UnixStream, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let sent = line
+        .async_io(Interest::WRITABLE, || wire::give_fds(line.as_fd(), message, fds))
+        .await?;
+    line.write_all(&message[sent..]).await
+}

@@ -1,0 +1,113 @@
+//! What a program finds itself in.
+
+use std::collections::BTreeMap;
+
+use orchestrator::runner::process::{End, Limits};
+
+use super::{NEVER, command, run, run_until, shell, supervisor};
+use crate::support;
+
+#[tokio::test]
+async fn a_program_has_its_three_streams_and_no_other_descriptor() {
+    // Inherited by whatever this process starts, as a careless parent's would be.
+    let _leak = rustix::io::dup(std::fs::File::open("/etc/passwd").unwrap()).unwrap();
+    let supervisor = supervisor();
+    for _ in 0..3 {
+        let (_, printed) = run_until(&supervisor, command(&["ls", "/proc/self/fd"]), NEVER).await;
+        // The fourth is the list's own.
+        assert_eq!(printed.text(), "0\n1\n2\n3\n");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_is_what_was_given_and_later_entries_win() {
+    let mut step = command(&["env"]);
+    step.env = vec![
+        ("PATH".into(), "/usr/bin:/bin".into()),
+        ("WORD".into(), "first".into()),
+        ("WORD".into(), "a=b\nc".into()),
+    ];
+    let (_, printed) = run(step).await;
+    assert_eq!(printed.text(), "PATH=/usr/bin:/bin\nWORD=a=b\nc\n");
+}
+
+#[tokio::test]
+async fn a_program_leads_a_session_and_yields_to_the_services() {
+    let (_, printed) = run(shell(
+        "cat /proc/self/oom_score_adj; nice; umask; cut -d ' ' -f 1,5,6 /proc/$$/stat",
+        &[],
+    ))
+    .await;
+    let said = printed.text();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..3], ["500", "10", "0022"]);
+    let numbers: Vec<&str> = lines[3].split(' ').collect();
+    assert!(
+        numbers.iter().all(|number| *number == numbers[0]),
+        "process, group, session: {numbers:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_program_has_no_privilege_no_group_and_every_signal() {
+    let (_, printed) = run(command(&["cat", "/proc/self/status"])).await;
+    let status = printed.text();
+    let fields: BTreeMap<&str, &str> = status.lines().filter_map(|line| line.split_once(":\t")).collect();
+    assert_eq!(fields["NoNewPrivs"], "1");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb", "SigBlk", "SigIgn"] {
+        // The C library keeps 32 and 33 to itself.
+        let set_of = u64::from_str_radix(fields[set], 16).unwrap() & !(3 << 31);
+        assert_eq!(set_of, 0, "{set}");
+    }
+    if let Some(user) = command(&[]).credentials {
+        assert_eq!(fields["Groups"].trim(), "");
+        assert_eq!(fields["Uid"], format!("{0}\t{0}\t{0}\t{0}", user.uid));
+        assert_eq!(fields["Gid"], format!("{0}\t{0}\t{0}\t{0}", user.gid));
+    }
+}
+
+async fn within(limits: Limits, script: &str) -> (End, String) {
+    let mut step = shell(script, &[]);
+    step.directory = "/tmp".into();
+    step.limits = limits;
+    let (outcome, printed) = run(step).await;
+    (outcome.unwrap().end, printed.text())
+}
+
+#[tokio::test]
+async fn limits_bind() {
+    let none = Limits::default();
+    let (_, printed) = within(none, "ulimit -c; ulimit -H -c").await;
+    assert_eq!(printed, "0\n0\n");
+
+    let memory = Limits {
+        memory_bytes: Some(100_000_000),
+        ..none
+    };
+    let (end, _) = within(
+        memory,
+        "exec 2>&1; head -c 300000000 /dev/zero | tail -c 300000000 >/dev/null",
+    )
+    .await;
+    assert_eq!(end, End::Exited(1), "tail says that memory is exhausted");
+
+    let cpu = Limits {
+        cpu_seconds: Some(1),
+        ..none
+    };
+    let (end, _) = within(cpu, "while :; do :; done").await;
+    assert!(matches!(end, End::Signalled(9 | 24)), "{end:?}");
+
+    let directory = support::scratch();
+    std::os::unix::fs::chown(&directory, command(&[]).credentials.map(|user| user.uid), None).unwrap();
+    let file = Limits {
+        file_bytes: Some(1_000_000),
+        ..none
+    };
+    let script = format!("exec head -c 2000000 /dev/zero > {}/large", directory.display());
+    assert_eq!(within(file, &script).await.0, End::Signalled(25));
+    assert_eq!(
+        std::fs::metadata(directory.join("large")).unwrap().len(),
+        1_000_000
+    );
+}

@@ -1,0 +1,190 @@
+//! The same with a real runner: what reaches the tables, what the runner takes, what it leaves.
+
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use orchestrator::app::authenticate::Caller;
+use orchestrator::app::hint::Hints;
+use orchestrator::app::submit::submit;
+use orchestrator::domain::spec::JobSpec;
+use orchestrator::store::{Pool, project};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{eventually, mark, marked};
+use crate::support::{Database, Program, Scratch, ask, database, scratch, until};
+
+/// A runner with a database to itself.
+struct Ground {
+    runner: Program,
+    pool: Pool,
+    _directory: Scratch,
+    _database: Database,
+}
+
+impl Ground {
+    async fn new(environment: &[(&str, &str)]) -> Self {
+        let database = database().await;
+        let pool = database.pool();
+        project::put(&pool, "demo", "/srv/demo", "administrator")
+            .await
+            .unwrap();
+        let directory = scratch();
+        let workspaces = directory.join("workspaces");
+        let mut all = vec![
+            ("DATABASE_URL", database.url.expose()),
+            ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
+        ];
+        all.extend(environment);
+        let mut runner = Program::start(&["runner"], &all);
+        runner.hear("runner session open");
+        Self {
+            runner,
+            pool,
+            _directory: directory,
+            _database: database,
+        }
+    }
+
+    async fn submit(&self, argv: &[&str]) -> Uuid {
+        let steps: Value = json!([{ "step_id": "step", "argv": argv, "max_retries": 0 }]);
+        let spec = json!({ "goal": "g", "project_id": "demo", "steps": steps });
+        let spec = JobSpec::read(spec.to_string().as_bytes()).unwrap();
+        let caller = Caller::operator("test");
+        let accepted = submit(&self.pool, &Hints::default(), &caller, &spec)
+            .await
+            .unwrap();
+        accepted.job.0
+    }
+
+    async fn end(&self, job: Uuid) -> String {
+        let question = format!(
+            "select concat_ws(' ', state, code) from job where id = '{job}' and finished_at is not null"
+        );
+        until(async || {
+            let end = ask(&self.pool, &format!("({question})")).await;
+            (end != "null").then_some(end)
+        })
+        .await
+    }
+
+    async fn log(&self, job: Uuid, stream: &str) -> String {
+        let bodies = format!(
+            "select string_agg(body, '' order by attempt, seq) from log where job_id = '{job}' and stream = '{stream}'"
+        );
+        ask(&self.pool, &format!("({bodies})")).await
+    }
+
+    /// Most memory the runner ever held, in megabytes.
+    fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.runner.pid())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1000
+    }
+}
+
+#[tokio::test]
+async fn a_gigabyte_of_output_leaves_the_runners_memory_flat() {
+    let ground = Ground::new(&[]).await;
+    let first = ground.submit(&["echo", "small"]).await;
+    assert_eq!(ground.end(first).await, "succeeded");
+    let before = ground.peak_memory();
+    let job = ground
+        .submit(&[
+            "sh",
+            "-c",
+            "yes 'a line that says nothing' | head -c 1000000000; echo the end",
+        ])
+        .await;
+    assert_eq!(ground.end(job).await, "succeeded");
+    let grown = ground.peak_memory() - before;
+    assert!(grown < 24, "from {before} MB by {grown} MB");
+    let printed = format!("select output_bytes from step where job_id = '{job}'");
+    assert_eq!(ask(&ground.pool, &printed).await, "1000000008");
+    let (log, system) = (ground.log(job, "stdout").await, ground.log(job, "system").await);
+    assert!(log.len() <= 1024 * 1024, "{}", log.len());
+    assert!(log.starts_with("a line that says nothing\n") && log.ends_with("the end\n"));
+    assert!(system.contains("bytes left out"), "{system}");
+}
+
+#[tokio::test]
+async fn a_line_of_a_hundred_megabytes_and_a_million_single_bytes_leave_it_flat_too() {
+    let ground = Ground::new(&[]).await;
+    let first = ground.submit(&["echo", "small"]).await;
+    assert_eq!(ground.end(first).await, "succeeded");
+    let before = ground.peak_memory();
+    let line = ground
+        .submit(&["sh", "-c", "head -c 100000000 /dev/zero | tr '\\0' x"])
+        .await;
+    assert_eq!(ground.end(line).await, "succeeded");
+    let bytes = ground
+        .submit(&["dd", "if=/dev/zero", "bs=1", "count=1000000", "status=none"])
+        .await;
+    assert_eq!(ground.end(bytes).await, "succeeded");
+    let grown = ground.peak_memory() - before;
+    assert!(grown < 24, "from {before} MB by {grown} MB");
+    let log = ground.log(line, "stdout").await;
+    assert!(log.bytes().all(|byte| byte == b'x') && log.len() <= 1024 * 1024);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_kept_readable() {
+    let ground = Ground::new(&[]).await;
+    let job = ground
+        .submit(&[
+            "sh",
+            "-c",
+            r"printf 'a\000b\377\342'; sleep 0.3; printf '\202\254c'; exit 3",
+        ])
+        .await;
+    assert_eq!(ground.end(job).await, "failed exit_nonzero");
+    assert_eq!(ground.log(job, "stdout").await, "a␀b�€c");
+}
+
+#[tokio::test]
+async fn a_program_that_is_missing_fails_the_job_with_what_to_do() {
+    let ground = Ground::new(&[]).await;
+    let job = ground.submit(&["no-such-program"]).await;
+    assert_eq!(ground.end(job).await, "failed spawn");
+    let message = ask(
+        &ground.pool,
+        &format!("select message from job where id = '{job}'"),
+    )
+    .await;
+    assert!(
+        message.starts_with("`no-such-program` was not found; install it"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_runner_killed_with_9_leaves_no_process_of_its_steps() {
+    let mut ground = Ground::new(&[]).await;
+    let mark = mark();
+    let script = r#"
+        ( setsid sh -c 'trap "" TERM HUP; while :; do sleep 1; done' sh "$1" & ) &
+        trap '' TERM; echo $PPID; while :; do sleep 1; done"#;
+    let job = ground.submit(&["sh", "-c", script, "sh", &mark]).await;
+    until(async || (marked(&mark).len() == 2).then_some(())).await;
+    let keeper = until(async || ground.log(job, "stdout").await.trim().parse::<i32>().ok()).await;
+    ground.runner.signal(Signal::SIGKILL);
+    ground.runner.end();
+    eventually("the program and its daemon end", || marked(&mark).is_empty());
+    eventually("the keeper ends", || {
+        !PathBuf::from(format!("/proc/{keeper}")).exists()
+    });
+}
+
+#[tokio::test]
+async fn a_step_cannot_read_what_its_runner_was_started_with() {
+    let ground = Ground::new(&[("STEP_USER", "nobody")]).await;
+    let environ = format!("/proc/{}/environ", ground.runner.pid());
+    let job = ground
+        .submit(&["sh", "-c", &format!("cat {environ} && exit 0; exit 9")])
+        .await;
+    assert_eq!(ground.end(job).await, "failed exit_nonzero");
+    assert_eq!(ground.log(job, "stdout").await, "null");
+}

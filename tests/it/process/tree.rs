@@ -1,0 +1,145 @@
+//! Whatever a program starts ends with it.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use orchestrator::runner::process::{self, Chunk, End, Limits, limits};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{NEVER, eventually, mark, marked, run, run_until, shell, supervisor};
+
+/// Leaves a daemon behind: another session, another group, another parent, deaf to TERM. Its streams are
+/// the program's; it says when it lives.
+const DAEMON: &str = r#"
+( setsid sh -c 'trap "" TERM HUP; echo alive; while :; do sleep 1; done' sh "$1" & ) &
+"#;
+
+#[tokio::test]
+async fn a_daemon_does_not_outlive_the_program_that_left_it() {
+    let mark = mark();
+    let (outcome, printed) = run(shell(&format!("{DAEMON} sleep 0.3; exit 4"), &[&mark])).await;
+    assert_eq!(outcome.unwrap().end, End::Exited(4));
+    assert_eq!(printed.text(), "alive\n");
+    assert!(marked(&mark).is_empty());
+}
+
+#[tokio::test]
+async fn a_daemon_does_not_outlive_the_word_to_stop() {
+    let mark = mark();
+    let (outcome, _) = run_until(
+        &supervisor(),
+        shell(&format!("{DAEMON} sleep 100"), &[&mark]),
+        "alive",
+    )
+    .await;
+    assert_eq!(outcome.unwrap().end, End::Stopped);
+    assert!(marked(&mark).is_empty());
+}
+
+#[tokio::test]
+async fn term_is_heard_by_grandchildren_in_other_sessions() {
+    let script = r#"
+        ( setsid sh -c 'trap "echo grandchild; exit" TERM; echo alive; while :; do sleep 0.05; done' & ) &
+        trap 'sleep 0.5; exit 0' TERM
+        while :; do sleep 0.05; done"#;
+    let mut step = shell(script, &[]);
+    step.grace = std::time::Duration::from_secs(60);
+    let (outcome, printed) = run_until(&supervisor(), step, "alive").await;
+    assert_eq!(outcome.unwrap().end, End::Stopped);
+    assert_eq!(printed.text(), "alive\ngrandchild\n");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_run_that_nobody_waits_for_any_more() {
+    let mark = mark();
+    let supervisor = supervisor();
+    let (output, mut chunks) = mpsc::channel::<Chunk>(4);
+    let step = shell(&format!("{DAEMON} sleep 100"), &[&mark]);
+    tokio::select! {
+        _ = process::run(&supervisor, step, output, CancellationToken::new()) => panic!("it ended"),
+        Some(_) = chunks.recv() => {}
+    }
+    eventually("the daemon and its program end", || marked(&mark).is_empty());
+}
+
+#[tokio::test]
+async fn a_keeper_that_is_killed_takes_its_step_along() {
+    let mark = mark();
+    let supervisor = supervisor();
+    let (output, mut chunks) = mpsc::channel::<Chunk>(4);
+    let step = shell(&format!("{DAEMON} echo $PPID; sleep 100"), &[&mark]);
+    let killing = async {
+        let mut said = String::new();
+        while !(said.contains("alive") && said.lines().any(|line| line.parse::<i32>().is_ok())) {
+            said.push_str(std::str::from_utf8(&chunks.recv().await.unwrap().bytes).unwrap());
+        }
+        let keeper = said.lines().find_map(|line| line.parse().ok()).unwrap();
+        kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+        while chunks.recv().await.is_some() {}
+    };
+    let (outcome, ()) = tokio::join!(
+        process::run(&supervisor, step, output, CancellationToken::new()),
+        killing
+    );
+    assert_eq!(outcome.unwrap().end, End::Unwatched);
+    eventually("the daemon and its program end", || marked(&mark).is_empty());
+    let (outcome, _) = run_until(&supervisor, shell("exit 5", &[]), NEVER).await;
+    assert_eq!(
+        outcome.unwrap().end,
+        End::Exited(5),
+        "the next step is as any other"
+    );
+}
+
+#[tokio::test]
+async fn a_supervisor_that_is_killed_is_replaced() {
+    let supervisor = supervisor();
+    let grandparent = "cut -d ' ' -f 4 /proc/$PPID/stat";
+    let (outcome, printed) = run_until(&supervisor, shell(grandparent, &[]), NEVER).await;
+    assert_eq!(outcome.unwrap().end, End::Exited(0));
+    let pid: i32 = printed.text().trim().parse().unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    // The first takes the keeper that is left, the second finds the supervisor gone.
+    let (one, other) = tokio::join!(
+        run_until(&supervisor, shell("sleep 0.2; exit 6", &[]), NEVER),
+        run_until(&supervisor, shell("sleep 0.2; exit 7", &[]), NEVER),
+    );
+    assert_eq!(one.0.unwrap().end, End::Exited(6));
+    assert_eq!(other.0.unwrap().end, End::Exited(7));
+}
+
+#[tokio::test]
+async fn a_fork_storm_is_bounded_and_over_when_its_time_is() {
+    let mark = mark();
+    let step_user = super::command(&[]).credentials;
+    let uid = step_user.map_or_else(|| rustix::process::getuid().as_raw(), |user| user.uid);
+    let most = limits::processes_of(uid) + 64;
+    let mut storm = shell(
+        r#"storm() { storm "$@" | storm "$@" & }; echo $$; storm "$@"; sleep 100"#,
+        &[&mark],
+    );
+    storm.timeout = std::time::Duration::from_secs(1);
+    storm.limits = Limits {
+        user_processes: Some(most),
+        ..Limits::default()
+    };
+    let watched = std::thread::spawn({
+        let mark = mark.clone();
+        move || {
+            eventually("the storm begins", || !marked(&mark).is_empty());
+            let mut highest = 0;
+            while !marked(&mark).is_empty() {
+                highest = highest.max(marked(&mark).len());
+            }
+            highest
+        }
+    });
+    let (outcome, _) = run(storm).await;
+    assert_eq!(outcome.unwrap().end, End::TimedOut);
+    assert!(marked(&mark).is_empty());
+    let highest = watched.join().unwrap();
+    assert!(
+        highest as u64 <= most,
+        "{highest} processes at once, where {most} are the most"
+    );
+}
