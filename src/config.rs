@@ -15,13 +15,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use url::Url;
 
 pub use value::{List, Secretly};
 use value::{parse_aliases, parse_seconds, parse_tokens};
 
 use crate::domain::environment::{Alias, DatabaseUrl, EnvironmentToken};
+use crate::domain::policy::Network;
 
 /// How the address of the tables is read, which may hold a password.
 pub const DATABASE_URL: Secretly<DatabaseUrl> = Secretly(value::parse_database_url);
@@ -150,6 +151,36 @@ pub struct Runner {
     /// Largest file a step may write, in megabytes; 0 is no limit
     #[arg(long, env = "STEP_FILE_MB", value_name = "MB", default_value_t = 4096)]
     pub step_file_mb: u64,
+    /// What steps run in [default: bwrap; dev: bwrap if it is installed]
+    #[arg(long, env = "SANDBOX", value_name = "KIND", value_enum)]
+    pub sandbox: Option<SandboxKind>,
+    /// bubblewrap, by name or path
+    #[arg(
+        long,
+        env = "SANDBOX_WRAPPER",
+        value_name = "PROGRAM",
+        default_value = "bwrap"
+    )]
+    pub sandbox_wrapper: PathBuf,
+    /// Further arguments for bubblewrap, after those this program gives it, separated by spaces
+    #[arg(
+        long,
+        env = "SANDBOX_WRAPPER_ARGS",
+        value_name = "ARGS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub sandbox_wrapper_args: String,
+    /// Further files and directories of this host that steps in a sandbox may read
+    #[arg(long, env = "SANDBOX_READABLE", value_name = "LIST", value_delimiter = ',')]
+    pub sandbox_readable: Vec<PathBuf>,
+    /// Most a step in a sandbox may keep in its /tmp, which is memory, in megabytes
+    #[arg(long, env = "SANDBOX_TMP_MB", value_name = "MB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub sandbox_tmp_mb: u64,
+    /// Whether steps in a sandbox reach the network: deny or allow
+    #[arg(long, env = "NETWORK_POLICY", value_name = "POLICY", default_value = "deny")]
+    pub network_policy: Network,
     /// Variables of the runner's environment that steps may see
     #[arg(
         long,
@@ -163,6 +194,15 @@ pub struct Runner {
     #[arg(long, env = "MAX_SUBPROCESS_OUTPUT_CHARS", value_name = "BYTES", default_value_t = 1024 * 1024,
           value_parser = clap::value_parser!(u64).range(1024..=1024 * 1024 * 1024))]
     pub max_subprocess_output_chars: u64,
+}
+
+/// What steps run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SandboxKind {
+    /// bubblewrap; without it steps are refused.
+    Bwrap,
+    /// Nothing: steps see what their user sees.
+    Off,
 }
 
 /// A scheduler process.

@@ -9,6 +9,7 @@ pub mod id;
 pub mod job;
 pub mod name;
 pub mod page;
+pub mod policy;
 pub mod problem;
 pub mod retry;
 pub mod schedule;

@@ -5,6 +5,7 @@
 //! `attempt` runs the steps of one job, `step` runs one process, `settler` ends attempts in batches.
 
 pub mod process;
+pub mod sandbox;
 
 mod attempt;
 mod heartbeat;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub supervisor: process::Supervisor,
     /// What each may use.
     pub limits: process::Limits,
+    /// What they run in.
+    pub sandbox: sandbox::Sandbox,
     /// How much steps yield to the services, from 0, not at all, to 19.
     pub nice: u8,
 }

@@ -66,7 +66,7 @@ impl Dev {
         let hints = Hints::start(pool.clone());
         // Stopped in this order: runners hand back what they hold, the scheduler ends, the API last.
         let (working, serving) = (Stop::default(), Stop::default());
-        let work = self.work(ground, &pool, &hints, &working)?;
+        let work = self.work(ground, &pool, &hints, &working).await?;
         let api = tokio::spawn({
             let (pool, hints, settings, serving) =
                 (pool.clone(), hints.clone(), self.api.clone(), serving.clone());
@@ -88,10 +88,16 @@ impl Dev {
         Ok(())
     }
 
-    fn work(&self, ground: &Ground, pool: &Pool, hints: &Hints, stop: &Stop) -> anyhow::Result<TaskTracker> {
+    async fn work(
+        &self,
+        ground: &Ground,
+        pool: &Pool,
+        hints: &Hints,
+        stop: &Stop,
+    ) -> anyhow::Result<TaskTracker> {
         let work = TaskTracker::new();
         for number in 1..=self.runners {
-            let mut settings = runner::settings(&self.runner, ground.workspaces())?;
+            let mut settings = runner::settings(&self.runner, ground.workspaces(), true).await?;
             settings.instance = format!("dev-{number}");
             work.spawn(crate::runner::run(
                 settings,

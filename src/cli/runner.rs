@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::app::schema;
+use crate::config::SandboxKind;
 use crate::runner::process::{Credentials, Limits, Supervisor, limits};
+use crate::runner::sandbox::{self, Sandbox};
 use crate::shutdown::Stop;
 use crate::{config, runner, store};
 
@@ -26,7 +28,8 @@ impl Runner {
             database_max_connections,
         } = self.database;
         let pool = store::database::pool(&database_url, "orchestrator-runner", database_max_connections)?;
-        let settings = settings(&self.runner, self.runner.workspaces_root.clone())?;
+        let root = self.runner.workspaces_root.clone();
+        let settings = settings(&self.runner, root, false).await?;
         if schema::wait(&pool, &stop.soft).await {
             runner::run(settings, pool, database_url, stop).await;
         }
@@ -35,15 +38,27 @@ impl Runner {
 }
 
 /// A runner's settings from the command line's.
-pub(super) fn settings(
+///
+/// With `lenient`, steps run without a sandbox where bubblewrap is missing and nobody asked for it.
+pub(super) async fn settings(
     from: &config::Runner,
     workspaces_root: std::path::PathBuf,
+    lenient: bool,
 ) -> anyhow::Result<runner::Settings> {
     anyhow::ensure!(
         !from.queues.0.is_empty(),
         "RUNNER_QUEUES names no queue; write default, or queues separated by commas"
     );
     let credentials = Credentials::for_steps(&from.step_user)?;
+    let supervisor = Supervisor::of_this_program();
+    let host = config::Host::read();
+    let sandbox = Sandbox::find(
+        sandbox(from, lenient),
+        host.path.as_deref(),
+        &supervisor,
+        credentials,
+    )
+    .await;
     Ok(runner::Settings {
         instance: from.instance.clone(),
         slots: from.slots,
@@ -56,7 +71,8 @@ pub(super) fn settings(
         environment: from.step_environment(),
         output_limit: from.max_subprocess_output_chars,
         credentials,
-        supervisor: Supervisor::of_this_program(),
+        supervisor,
+        sandbox,
         limits: limits(from, credentials),
         nice: from.step_nice,
     })
@@ -73,5 +89,20 @@ fn limits(from: &config::Runner, credentials: Option<Credentials>) -> Limits {
         // The kernel counts a user's processes, not a step's: all slots, and what else that user runs.
         user_processes: some(from.step_pids)
             .map(|pids| limits::processes_of(uid) + pids * u64::from(from.slots)),
+    }
+}
+
+fn sandbox(from: &config::Runner, lenient: bool) -> sandbox::Settings {
+    sandbox::Settings {
+        wrapper: (from.sandbox != Some(SandboxKind::Off)).then(|| from.sandbox_wrapper.clone()),
+        arguments: from
+            .sandbox_wrapper_args
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+        readable: from.sandbox_readable.clone(),
+        tmp_bytes: from.sandbox_tmp_mb * 1_000_000,
+        network: from.network_policy,
+        optional: lenient && from.sandbox.is_none(),
     }
 }

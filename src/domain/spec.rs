@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::policy::Policy;
 use super::problem::{self, Violation};
 
 mod check;
@@ -107,6 +108,10 @@ pub struct JobSpec {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
+    /// What its steps may do, within what the host allows.
+    #[garde(dive)]
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
 }
 
 /// A key and how many jobs may run under it at once.

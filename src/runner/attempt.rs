@@ -62,12 +62,11 @@ impl Attempt<'_> {
             Ok(workspace) => workspace,
             Err(failure) => return Some((Ending::Failed(failure), None)),
         };
-        let mut log = Log::new(
-            self.session,
-            self.job.fence,
-            self.settings.output_limit,
-            self.brake.token(),
-        );
+        let asked = spec.policy.limits.output_kb.map(|kilobytes| kilobytes * 1000);
+        let kept = asked.map_or(self.settings.output_limit, |asked| {
+            asked.min(self.settings.output_limit)
+        });
+        let mut log = Log::new(self.session, self.job.fence, kept, self.brake.token());
         let mut steps = spec.steps.iter().zip(0i16..).skip(first).peekable();
         let mut ordinal = 0;
         while let Some((step, position)) = steps.next() {
@@ -82,6 +81,7 @@ impl Attempt<'_> {
                 position,
                 ordinal,
                 workspace: &workspace,
+                policy: &spec.policy,
             };
             let record = step::run(self.settings, step, &place, &mut log, self.brake).await;
             if let Some(reason) = self.brake.reason() {

@@ -22,12 +22,14 @@ mod supervisor;
 mod tree;
 mod watch;
 mod wire;
+mod wrapped;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +63,19 @@ pub struct Command {
     pub nice: u8,
     /// Whom it runs as; `None` is whoever runs this process.
     pub credentials: Option<Credentials>,
+    /// What it is run in, if it is.
+    pub wrapper: Option<Wrapper>,
+}
+
+/// bubblewrap, and what it is told about one program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Wrapper {
+    /// Where it is.
+    pub program: PathBuf,
+    /// Its options.
+    pub arguments: Vec<String>,
+    /// A seccomp filter, as the kernel takes it.
+    pub seccomp: Vec<u8>,
 }
 
 /// Where output came from.

@@ -9,11 +9,13 @@ use tokio::sync::mpsc;
 use super::Settings;
 use super::held::{Brake, Reason};
 use super::logs::Log;
-use super::process::{self, Command, End, Outcome, Refusal, SpawnError};
+use super::process::{self, Command, End, Limits, Outcome, Refusal, SpawnError};
+use super::sandbox::Plan;
 use crate::domain::attempt::{Failure, StepRecord};
 use crate::domain::clock;
 use crate::domain::id::JobId;
 use crate::domain::job::Code;
+use crate::domain::policy::{Policy, lower};
 use crate::domain::spec::StepSpec;
 
 /// How long children have between `TERM` and `KILL`.
@@ -27,6 +29,7 @@ pub(super) struct Place<'a> {
     pub(super) position: i16,
     pub(super) ordinal: i16,
     pub(super) workspace: &'a Path,
+    pub(super) policy: &'a Policy,
 }
 
 /// Runs the step to its end, or until the brake is pulled.
@@ -64,11 +67,30 @@ async fn command(
     log: &mut Log<'_>,
     brake: &Brake,
 ) -> StepRecord {
-    let (output, chunks) = mpsc::channel(ON_THE_WAY);
     let started_at = clock::now();
+    let wrapper = match settings.sandbox.plan(place.policy, place.workspace) {
+        Ok(Plan::Wrapped(wrapper)) => Some(wrapper),
+        Ok(Plan::Bare(why)) => {
+            if place.ordinal == 0 {
+                log.say(place.position, why).await;
+            }
+            None
+        }
+        Err(refusal) => {
+            let failure = Some(refusal);
+            return StepRecord {
+                failure,
+                ..blank(step, place, started_at)
+            };
+        }
+    };
+    let (output, chunks) = mpsc::channel(ON_THE_WAY);
     let running = process::run(
         &settings.supervisor,
-        command_of(settings, step, place),
+        Command {
+            wrapper,
+            ..command_of(settings, step, place)
+        },
         output,
         brake.token().clone(),
     );
@@ -113,9 +135,21 @@ fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>) -> Comman
         idle_timeout: (!idle.is_zero()).then_some(idle),
         // A runner that loses its lease tells its steps a sixth of it before, and is to see them end.
         grace: GRACE.min(settings.lease / 8),
-        limits: settings.limits,
+        limits: limits(settings, place.policy),
         nice: settings.nice,
         credentials: settings.credentials,
+        wrapper: None,
+    }
+}
+
+/// The host's limits, or the job's where they are lower.
+fn limits(settings: &Settings, policy: &Policy) -> Limits {
+    let (host, job) = (settings.limits, policy.limits);
+    let bytes = |megabytes: u64| megabytes.saturating_mul(1_000_000);
+    Limits {
+        memory_bytes: lower(host.memory_bytes, job.memory_mb.map(bytes)),
+        cpu_seconds: lower(host.cpu_seconds, job.cpu_sec),
+        ..host
     }
 }
 
@@ -132,6 +166,7 @@ fn codes(outcome: &Outcome) -> (Option<i32>, Option<i32>) {
 fn not_started(error: &SpawnError) -> Failure {
     let code = match error.refusal {
         Refusal::Directory => Code::Workspace,
+        Refusal::Sandbox => Code::Policy,
         _ => Code::Spawn,
     };
     Failure::new(code, error.to_string())

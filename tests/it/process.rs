@@ -5,6 +5,7 @@ mod endings;
 mod output;
 mod refusals;
 mod runner;
+mod sandbox;
 mod tree;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ fn command(argv: &[&str]) -> Command {
         limits: Limits::default(),
         nice: 10,
         credentials: Credentials::for_steps("nobody").unwrap(),
+        wrapper: None,
     }
 }
 

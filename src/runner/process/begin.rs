@@ -10,6 +10,7 @@ use rustix::fs::Mode;
 use rustix::process::Signal;
 
 use super::wire::{Order, Stage, Streams};
+use super::wrapped::{self, Status};
 use super::{Credentials, fork};
 
 /// How much sooner than others the kernel picks a step when memory runs out, of 1000.
@@ -18,13 +19,21 @@ const OOM_SCORE: &str = "500";
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Becomes the program. Returns only when that failed: where, and why.
-pub(super) fn become_program(order: &Order, streams: &Streams, keeper: Pid) -> (Stage, Errno) {
+pub(super) fn become_program(
+    order: &Order,
+    streams: &Streams,
+    status: Option<&Status>,
+    keeper: Pid,
+) -> (Stage, Errno) {
     let steps = confine(order, streams)
         .map_err(|errno| (Stage::Confine, errno))
         .and_then(|()| become_user(order.credentials, keeper).map_err(|errno| (Stage::User, errno)))
         .and_then(|()| enter(order).map_err(|errno| (Stage::Directory, errno)));
     match steps {
-        Ok(()) => execute(order),
+        Ok(()) => match (&order.wrapper, status) {
+            (Some(wrapper), Some(status)) => wrapped::execute(order, wrapper, status),
+            _ => execute(order),
+        },
         Err(failed) => failed,
     }
 }
@@ -96,7 +105,7 @@ fn execute(order: &Order) -> (Stage, Errno) {
     (Stage::Program, failed)
 }
 
-fn candidates(program: &str, env: &[(String, String)]) -> Vec<PathBuf> {
+pub(super) fn candidates(program: &str, env: &[(String, String)]) -> Vec<PathBuf> {
     if program.contains('/') || program.is_empty() {
         return vec![program.into()];
     }
@@ -108,6 +117,6 @@ fn candidates(program: &str, env: &[(String, String)]) -> Vec<PathBuf> {
         .collect()
 }
 
-fn errno(error: rustix::io::Errno) -> Errno {
+pub(super) fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
 }

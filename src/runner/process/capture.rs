@@ -12,13 +12,18 @@ use crate::domain::clock;
 /// Most bytes of one chunk.
 const CHUNK: usize = 64 * 1024;
 
+/// Bytes kept of the beginning of standard error, where a wrapper says why it did not do what it should.
+const COMPLAINT: usize = 2048;
+
 /// Both streams of a program, and the place what they bring is sent to.
 pub(super) struct Capture {
     stdout: Option<Receiver>,
     stderr: Option<Receiver>,
     buffer: Vec<u8>,
     /// Bytes read so far.
-    pub(super) read: u64,
+    read: u64,
+    /// The beginning of standard error.
+    complaint: Vec<u8>,
 }
 
 impl Capture {
@@ -28,6 +33,7 @@ impl Capture {
             stderr: Some(stderr),
             buffer: vec![0; CHUNK],
             read: 0,
+            complaint: Vec::new(),
         }
     }
 
@@ -49,8 +55,9 @@ impl Capture {
     }
 
     /// Sends on what the program left in the pipes. Nobody of its writes any more, so that an empty
-    /// pipe is at its end, also when somebody else has it open.
-    pub(super) async fn drain(mut self, output: &Sender<Chunk>) -> u64 {
+    /// pipe is at its end, also when somebody else has it open. Answers how much was read in all, and with
+    /// the beginning of standard error.
+    pub(super) async fn drain(mut self, output: &Sender<Chunk>) -> (u64, String) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             // Read past tokio, which does not look into a pipe it has not heard of yet.
             while let Some(Ok(length)) = self.pipe(stream).map(|(pipe, to)| rustix::io::read(pipe, to))
@@ -60,7 +67,7 @@ impl Capture {
                 let _ = output.send(self.chunk(stream, length)).await;
             }
         }
-        self.read
+        (self.read, String::from_utf8_lossy(&self.complaint).into_owned())
     }
 
     /// What a stream has now; it is closed when it is at its end.
@@ -89,6 +96,10 @@ impl Capture {
 
     fn chunk(&mut self, stream: Stream, length: usize) -> Chunk {
         self.read += length as u64;
+        if stream == Stream::Stderr {
+            let room = COMPLAINT.saturating_sub(self.complaint.len());
+            self.complaint.extend_from_slice(&self.buffer[..length.min(room)]);
+        }
         Chunk {
             stream,
             at: clock::now(),

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Command;
+use super::begin::candidates;
 use super::wire::Stage;
 
 /// The program could not be started.
@@ -27,6 +28,8 @@ pub enum Refusal {
     TooLarge,
     /// Its directory cannot be entered.
     Directory,
+    /// What it was to be run in could not be set up.
+    Sandbox,
     /// The host: no process could be made, or not confined.
     Host,
 }
@@ -78,12 +81,45 @@ impl SpawnError {
                     "No process could be made for `{program}`: {cause}; raise the host's limit of processes."
                 ),
             ),
+            (Stage::Wrapper, _) => (
+                Refusal::Sandbox,
+                format!("`{program}` was not run, because its sandbox could not be started: {cause}."),
+            ),
             (Stage::Confine | Stage::User, _) => (
                 Refusal::Host,
                 format!("`{program}` could not be confined, so it was not run: {cause}."),
             ),
         };
         Self { refusal, sentence }
+    }
+
+    /// Tells from what bubblewrap said on standard error why it did not execute the program.
+    pub(super) fn wrapped(command: &Command, said: &str) -> Self {
+        let program = command.argv.first().map_or("", String::as_str);
+        let said = said.trim();
+        let Some((_, why)) = said.rsplit_once("bwrap: execvp ") else {
+            return Self {
+                refusal: Refusal::Sandbox,
+                sentence: format!(
+                    "`{program}` was not run, because its sandbox could not be set up: {said}."
+                ),
+            };
+        };
+        let errnos = [nix::libc::EACCES, nix::libc::ENOEXEC, nix::libc::E2BIG];
+        let errno = errnos
+            .into_iter()
+            .find(|errno| why.ends_with(nix::errno::Errno::from_raw(*errno).desc()));
+        match errno {
+            Some(errno) => Self::refused(command, Stage::Program, errno),
+            None if is_there(command) => Self::refused(command, Stage::Interpreter, nix::libc::ENOENT),
+            None => Self {
+                refusal: Refusal::Missing,
+                sentence: format!(
+                    "`{program}` was not found in the sandbox; install it below /usr or /opt on the runner's host, or have its directory added to SANDBOX_READABLE (PATH is {}).",
+                    path_of(command)
+                ),
+            },
+        }
     }
 
     pub(super) fn host(command: &Command, cause: &io::Error) -> Self {
@@ -93,6 +129,14 @@ impl SpawnError {
             sentence: format!("No process could be made for `{program}`: {cause}."),
         }
     }
+}
+
+/// Whether the sandbox shows the program: it is in the workspace, or is the system's.
+fn is_there(command: &Command) -> bool {
+    candidates(command.argv.first().map_or("", String::as_str), &command.env)
+        .into_iter()
+        .map(|candidate| command.directory.join(candidate))
+        .any(|path| (path.starts_with(&command.directory) || path.starts_with("/usr")) && path.exists())
 }
 
 fn path_of(command: &Command) -> &str {

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::fork::{self, Buried, Nursery};
 use super::memory::OomKills;
 use super::wire::{self, Ended, Order, Report, Stage, Status, Streams};
-use super::{begin, tree};
+use super::{begin, tree, wrapped};
 
 /// How long the killed may take before what is left is killed again.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -57,7 +57,13 @@ impl Keeper<'_> {
     fn step(&mut self, order: &Order, streams: Streams) -> io::Result<Report> {
         let killed_before = self.oom_kills.count();
         let me = Pid::this();
-        let spawned = self.nursery.spawn(|| begin::become_program(order, &streams, me));
+        let status = match order.wrapper {
+            Some(_) => Some(wrapped::Status::new()?),
+            None => None,
+        };
+        let spawned = self
+            .nursery
+            .spawn(|| begin::become_program(order, &streams, status.as_ref(), me));
         let program = match spawned {
             Ok(Ok(program)) => program,
             Ok(Err((stage, errno))) => return Ok(Report::Refused(stage, errno as i32)),
@@ -68,11 +74,13 @@ impl Keeper<'_> {
             runner: &self.runner,
             ends: self.ends,
             program,
+            wrapped: order.wrapper.is_some(),
             killing: false,
             ended: Ended::default(),
         };
         step.until_over()?;
         let mut ended = step.ended;
+        ended.executed = status.is_none_or(wrapped::Status::executed);
         ended.oom_kills = self.oom_kills.count().saturating_sub(killed_before);
         Ok(Report::Ended(ended))
     }
@@ -83,6 +91,8 @@ struct Step<'a> {
     runner: &'a UnixStream,
     ends: &'a SignalFd,
     program: Pid,
+    /// Whether the program is a wrapper, and what it runs is below it.
+    wrapped: bool,
     /// Whether everything that is left is to be killed.
     killing: bool,
     ended: Ended,
@@ -148,7 +158,11 @@ impl Step<'_> {
     fn obey(&mut self) {
         let mut word = [0];
         match self.runner.read(&mut word) {
-            Ok(1) if word[0] == wire::TERM => tree::signal_all(Signal::SIGTERM, &[]),
+            // A wrapper that ends takes what it runs along at once, without its grace.
+            Ok(1) if word[0] == wire::TERM => {
+                let spared = [self.program];
+                tree::signal_all(Signal::SIGTERM, &spared[..usize::from(self.wrapped)]);
+            }
             // Told to, or the runner is gone.
             _ => self.killing = true,
         }

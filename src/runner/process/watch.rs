@@ -77,6 +77,7 @@ fn order(command: &Command) -> Order {
         limits: command.limits,
         nice: command.nice,
         credentials: command.credentials,
+        wrapper: command.wrapper.clone(),
     }
 }
 
@@ -130,10 +131,15 @@ impl Watch {
         }
         drop(room);
         let report = self.keeper.report();
-        let output_bytes = capture.drain(output).await;
+        let (output_bytes, said) = capture.drain(output).await;
         match report {
             Some(Report::Refused(stage, errno)) => Err(SpawnError::refused(command, stage, errno)),
-            Some(Report::Ended(ended)) => Ok(seen(ended_by_us, &ended, output_bytes)),
+            Some(Report::Ended(ended))
+                if !ended.executed && ended_by_us.is_none() && ended.status.is_exit() =>
+            {
+                Err(SpawnError::wrapped(command, &said))
+            }
+            Some(Report::Ended(ended)) => Ok(seen(command, ended_by_us, &ended, output_bytes)),
             None => Ok(unwatched(ended_by_us, output_bytes)),
         }
     }
@@ -192,8 +198,13 @@ impl Times {
     }
 }
 
-fn seen(ended_by_us: Option<End>, ended: &Ended, output_bytes: u64) -> Seen {
-    let by_itself = match ended.status {
+fn seen(command: &Command, ended_by_us: Option<End>, ended: &Ended, output_bytes: u64) -> Seen {
+    let status = match ended.status {
+        // What bubblewrap makes of a signal, as a shell does.
+        Status::Exited(code @ 129..=192) if command.wrapper.is_some() => Status::Signalled(code - 128),
+        status => status,
+    };
+    let by_itself = match status {
         Status::Exited(code) => End::Exited(code),
         Status::Signalled(nix::libc::SIGKILL) if ended.oom_kills > 0 => End::OutOfMemory,
         Status::Signalled(signal) => End::Signalled(signal),

@@ -16,7 +16,7 @@ use rustix::net::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, Limits};
+use super::{Credentials, Limits, Wrapper};
 
 /// A new keeper's first word.
 pub(super) const HERE: u8 = b'H';
@@ -41,6 +41,7 @@ pub(super) struct Order {
     pub(super) limits: Limits,
     pub(super) nice: u8,
     pub(super) credentials: Option<Credentials>,
+    pub(super) wrapper: Option<Wrapper>,
 }
 
 /// What came of it.
@@ -65,6 +66,8 @@ pub(super) enum Stage {
     Directory,
     /// Finding and executing the program.
     Program,
+    /// Executing the wrapper it is run in.
+    Wrapper,
     /// The program is there; what its first line, or its header, names is not.
     Interpreter,
 }
@@ -76,6 +79,8 @@ pub(super) struct Ended {
     pub(super) cpu_us: u64,
     pub(super) peak_memory_kb: u64,
     pub(super) oom_kills: u64,
+    /// Whether the wrapper, if there was one, came to execute the program.
+    pub(super) executed: bool,
 }
 
 /// How the program itself ended.
@@ -83,6 +88,12 @@ pub(super) struct Ended {
 pub(super) enum Status {
     Exited(i32),
     Signalled(i32),
+}
+
+impl Status {
+    pub(super) fn is_exit(self) -> bool {
+        matches!(self, Self::Exited(_))
+    }
 }
 
 impl Default for Status {

@@ -15,15 +15,25 @@ use super::{eventually, mark, marked};
 use crate::support::{Database, Program, Scratch, ask, database, scratch, until};
 
 /// A runner with a database to itself.
-struct Ground {
-    runner: Program,
-    pool: Pool,
-    _directory: Scratch,
-    _database: Database,
+pub(super) struct Ground {
+    pub(super) runner: Program,
+    pub(super) pool: Pool,
+    pub(super) directory: Scratch,
+    database: Database,
 }
 
 impl Ground {
-    async fn new(environment: &[(&str, &str)]) -> Self {
+    /// Steps run in a sandbox.
+    pub(super) async fn sandboxed(environment: &[(&str, &str)]) -> Self {
+        Self::new(environment).await
+    }
+
+    /// Steps run without one.
+    async fn bare(environment: &[(&str, &str)]) -> Self {
+        Self::new(&[&[("SANDBOX", "off")], environment].concat()).await
+    }
+
+    pub(super) async fn new(environment: &[(&str, &str)]) -> Self {
         let database = database().await;
         let pool = database.pool();
         project::put(&pool, "demo", "/srv/demo", "administrator")
@@ -34,6 +44,8 @@ impl Ground {
         let mut all = vec![
             ("DATABASE_URL", database.url.expose()),
             ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
+            ("RUNNER_POLL_INTERVAL_SEC", "0.05"),
+            ("RUNNER_RECLAIM_AFTER_SEC", "4"),
         ];
         all.extend(environment);
         let mut runner = Program::start(&["runner"], &all);
@@ -41,14 +53,22 @@ impl Ground {
         Self {
             runner,
             pool,
-            _directory: directory,
-            _database: database,
+            directory,
+            database,
         }
     }
 
-    async fn submit(&self, argv: &[&str]) -> Uuid {
-        let steps: Value = json!([{ "step_id": "step", "argv": argv, "max_retries": 0 }]);
-        let spec = json!({ "goal": "g", "project_id": "demo", "steps": steps });
+    pub(super) async fn submit(&self, argv: &[&str]) -> Uuid {
+        self.submit_with(argv, &json!({})).await
+    }
+
+    pub(super) async fn submit_with(&self, argv: &[&str], policy: &Value) -> Uuid {
+        self.submit_steps(&json!([{ "step_id": "step", "argv": argv, "max_retries": 0 }]), policy)
+            .await
+    }
+
+    pub(super) async fn submit_steps(&self, steps: &Value, policy: &Value) -> Uuid {
+        let spec = json!({ "goal": "g", "project_id": "demo", "steps": steps, "policy": policy });
         let spec = JobSpec::read(spec.to_string().as_bytes()).unwrap();
         let caller = Caller::operator("test");
         let accepted = submit(&self.pool, &Hints::default(), &caller, &spec)
@@ -57,7 +77,17 @@ impl Ground {
         accepted.job.0
     }
 
-    async fn end(&self, job: Uuid) -> String {
+    /// Where the database listens.
+    pub(super) fn socket_directory(&self) -> String {
+        let url = self.database.url.expose();
+        let host = url
+            .split(['?', '&'])
+            .find_map(|part| part.strip_prefix("host="))
+            .unwrap();
+        host.replace("%2F", "/")
+    }
+
+    pub(super) async fn end(&self, job: Uuid) -> String {
         let question = format!(
             "select concat_ws(' ', state, code) from job where id = '{job}' and finished_at is not null"
         );
@@ -68,7 +98,7 @@ impl Ground {
         .await
     }
 
-    async fn log(&self, job: Uuid, stream: &str) -> String {
+    pub(super) async fn log(&self, job: Uuid, stream: &str) -> String {
         let bodies = format!(
             "select string_agg(body, '' order by attempt, seq) from log where job_id = '{job}' and stream = '{stream}'"
         );
@@ -88,7 +118,7 @@ impl Ground {
 
 #[tokio::test]
 async fn a_gigabyte_of_output_leaves_the_runners_memory_flat() {
-    let ground = Ground::new(&[]).await;
+    let ground = Ground::bare(&[]).await;
     let first = ground.submit(&["echo", "small"]).await;
     assert_eq!(ground.end(first).await, "succeeded");
     let before = ground.peak_memory();
@@ -112,7 +142,7 @@ async fn a_gigabyte_of_output_leaves_the_runners_memory_flat() {
 
 #[tokio::test]
 async fn a_line_of_a_hundred_megabytes_and_a_million_single_bytes_leave_it_flat_too() {
-    let ground = Ground::new(&[]).await;
+    let ground = Ground::bare(&[]).await;
     let first = ground.submit(&["echo", "small"]).await;
     assert_eq!(ground.end(first).await, "succeeded");
     let before = ground.peak_memory();
@@ -132,7 +162,7 @@ async fn a_line_of_a_hundred_megabytes_and_a_million_single_bytes_leave_it_flat_
 
 #[tokio::test]
 async fn bytes_that_are_no_text_are_kept_readable() {
-    let ground = Ground::new(&[]).await;
+    let ground = Ground::bare(&[]).await;
     let job = ground
         .submit(&[
             "sh",
@@ -146,7 +176,7 @@ async fn bytes_that_are_no_text_are_kept_readable() {
 
 #[tokio::test]
 async fn a_program_that_is_missing_fails_the_job_with_what_to_do() {
-    let ground = Ground::new(&[]).await;
+    let ground = Ground::bare(&[]).await;
     let job = ground.submit(&["no-such-program"]).await;
     assert_eq!(ground.end(job).await, "failed spawn");
     let message = ask(
@@ -162,7 +192,7 @@ async fn a_program_that_is_missing_fails_the_job_with_what_to_do() {
 
 #[tokio::test]
 async fn a_runner_killed_with_9_leaves_no_process_of_its_steps() {
-    let mut ground = Ground::new(&[]).await;
+    let mut ground = Ground::bare(&[]).await;
     let mark = mark();
     let script = r#"
         ( setsid sh -c 'trap "" TERM HUP; while :; do sleep 1; done' sh "$1" & ) &
@@ -180,7 +210,7 @@ async fn a_runner_killed_with_9_leaves_no_process_of_its_steps() {
 
 #[tokio::test]
 async fn a_step_cannot_read_what_its_runner_was_started_with() {
-    let ground = Ground::new(&[("STEP_USER", "nobody")]).await;
+    let ground = Ground::bare(&[("STEP_USER", "nobody")]).await;
     let environ = format!("/proc/{}/environ", ground.runner.pid());
     let job = ground
         .submit(&["sh", "-c", &format!("cat {environ} && exit 0; exit 9")])

@@ -1,0 +1,291 @@
+//! Attacks on the sandbox, from within, by a step of a real runner.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::runner::Ground;
+use super::{eventually, mark, marked};
+use crate::support::{ask, until};
+
+/// A shell step's argv.
+fn sh<'a>(script: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["sh", "-c", script, "sh"], arguments].concat()
+}
+
+/// What a step prints that must succeed.
+async fn says(ground: &Ground, script: &str, arguments: &[&str]) -> String {
+    let job = ground.submit(&sh(script, arguments)).await;
+    let end = ground.end(job).await;
+    let said = ground.log(job, "stdout").await;
+    assert_eq!(
+        end,
+        "succeeded",
+        "{script}: {said} {}",
+        ground.log(job, "stderr").await
+    );
+    said
+}
+
+/// A secret in a file, readable by everybody on the host.
+fn secret(path: &Path) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "s3cret\n").unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
+}
+
+#[tokio::test]
+async fn a_step_sees_the_system_and_its_own_workspace_and_nothing_else() {
+    let ground = Ground::sandboxed(&[]).await;
+    let other = ground.directory.join("workspaces/other/work/secret");
+    secret(&other);
+    let env_file = ground.directory.join("orchestrator.env");
+    secret(&env_file);
+    let script = r#"
+        cat "$1" "$2" 2>/dev/null && exit 1
+        ls "$3" "$4" /root /home /etc/shadow /var/lib 2>/dev/null
+        ls -d /proc/[0-9]* | wc -l
+        pwd; echo "$HOME"
+        touch file && ls
+        ls -A /tmp /root /home /run 2>/dev/null | grep -v "^/" | tr -d '\n'
+        touch /tmp/mine"#;
+    let workspaces = ground.directory.join("workspaces");
+    let (other, env_file, root, all) = (
+        other.to_str().unwrap(),
+        env_file.to_str().unwrap(),
+        ground.directory.to_str().unwrap(),
+        workspaces.to_str().unwrap(),
+    );
+    let job = ground
+        .submit(&sh(
+            script,
+            &[
+                other,
+                env_file,
+                &format!("{root}/socket"),
+                &format!("{all}/other"),
+            ],
+        ))
+        .await;
+    assert_eq!(
+        ground.end(job).await,
+        "succeeded",
+        "{}",
+        ground.log(job, "stderr").await
+    );
+    let said = ground.log(job, "stdout").await;
+    let lines: Vec<&str> = said.lines().collect();
+    let here = format!("{all}/{job}/work");
+    let processes: u32 = lines[0].parse().unwrap();
+    assert!(processes <= 5, "{said}");
+    assert_eq!(lines[1..4], [here.as_str(), here.as_str(), "file"], "{said}");
+    // Nothing is in the private places but the way to the workspace.
+    let way = Path::new(root).file_name().unwrap().to_str().unwrap();
+    assert_eq!(lines[4], way, "{said}");
+    assert!(!Path::new("/tmp/mine").exists());
+    assert!(workspaces.join(format!("{job}/work/file")).exists());
+}
+
+#[tokio::test]
+async fn the_system_cannot_be_changed() {
+    let ground = Ground::sandboxed(&[]).await;
+    let script = r#"
+        for place in / /usr /usr/bin /etc /etc/ssl /proc/sys/kernel /opt /var /home; do
+            touch "$place/planted" 2>/dev/null && echo "$place"
+        done
+        echo x > /etc/passwd && echo passwd
+        mount -t tmpfs tmpfs /mnt && echo mount
+        mount -o remount,rw / && echo remount
+        unshare --user --map-root-user true && echo userns
+        unshare --mount true && echo mountns
+        chroot . true && echo chroot
+        true"#;
+    assert_eq!(says(&ground, script, &[]).await, "null");
+}
+
+#[tokio::test]
+async fn there_is_no_privilege_to_be_had() {
+    let ground = Ground::sandboxed(&[]).await;
+    let script = r#"
+        grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr '\t\n' '  '
+        cp /bin/sh mine; chmod u+s mine && echo setuid; chmod 4755 mine && echo setuid; chmod g+s mine && echo setgid
+        su -c true </dev/null && echo su
+        ls /proc/self/fd | tr '\n' ' '
+        true"#;
+    let zeros = "0000000000000000";
+    assert_eq!(
+        says(&ground, script, &[]).await,
+        format!(
+            "CapInh: {zeros} CapPrm: {zeros} CapEff: {zeros} CapBnd: {zeros} CapAmb: {zeros} NoNewPrivs: 1 Seccomp: 2 0 1 2 3 "
+        )
+    );
+}
+
+#[tokio::test]
+async fn without_a_network_there_is_only_a_loopback_of_the_steps_own() {
+    let ground = Ground::sandboxed(&[]).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let reach = r#"
+        tail -n +3 /proc/net/dev | cut -d : -f 1 | tr -d ' '
+        python3 -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)' "$1" 2>/dev/null && echo reached
+        true"#;
+    assert_eq!(says(&ground, reach, &[&port]).await, "lo\n");
+    // Abstract sockets belong to the network, and so to another one.
+    let name = format!("orchestrator-{}", mark());
+    let address =
+        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name)
+            .unwrap();
+    let _abstract = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+    let dial = r#"python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect("\0" + sys.argv[1])' "$1" 2>/dev/null && echo reached; true"#;
+    assert_eq!(says(&ground, dial, &[&name]).await, "null");
+}
+
+#[tokio::test]
+async fn a_network_is_the_hosts_to_give_and_the_jobs_to_renounce() {
+    let allowing = Ground::sandboxed(&[("NETWORK_POLICY", "allow")]).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let reach = r#"python3 -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)' "$1""#;
+    let argv = sh(reach, &[&port]);
+    let job = allowing.submit(&argv).await;
+    assert_eq!(allowing.end(job).await, "succeeded");
+    let job = allowing.submit_with(&argv, &json!({ "network": "deny" })).await;
+    assert_eq!(allowing.end(job).await, "failed exit_nonzero");
+
+    let denying = Ground::sandboxed(&[]).await;
+    let job = denying.submit_with(&argv, &json!({ "network": "allow" })).await;
+    assert_eq!(denying.end(job).await, "failed policy");
+    let job = denying.submit_with(&["true"], &json!({ "sandbox": false })).await;
+    assert_eq!(denying.end(job).await, "failed policy");
+}
+
+#[tokio::test]
+async fn the_runner_and_the_database_are_out_of_reach() {
+    let ground = Ground::sandboxed(&[]).await;
+    let socket = ground.socket_directory();
+    let script = r#"
+        kill -0 "$1" 2>/dev/null && echo runner
+        kill -TERM -1; kill -KILL "$PPID" 2>/dev/null
+        cat "/proc/$1/environ" 2>/dev/null && echo environ
+        ls "$2" 2>/dev/null && echo socket
+        grep -z DATABASE_URL /proc/*/environ && echo url
+        true"#;
+    let pid = ground.runner.pid().to_string();
+    assert_eq!(says(&ground, script, &[&pid, &socket]).await, "null");
+    assert_eq!(says(&ground, "echo still here", &[]).await, "still here\n");
+}
+
+#[tokio::test]
+async fn links_lead_nowhere_but_into_the_sandbox() {
+    let ground = Ground::sandboxed(&[]).await;
+    let outside = ground.directory.join("outside");
+    secret(&outside);
+    let script = r#"
+        ln -s "$1" symbolic && cat symbolic 2>/dev/null && echo symbolic
+        ln "$1" hard 2>/dev/null && echo hard
+        cat ../../../outside 2>/dev/null && echo dots
+        ln /etc/passwd passwd 2>/dev/null && echo passwd
+        ls ../.. | wc -l
+        true"#;
+    // Of all workspaces it sees the names on the way to its own.
+    assert_eq!(says(&ground, script, &[outside.to_str().unwrap()]).await, "1\n");
+}
+
+#[tokio::test]
+async fn the_private_tmp_is_bounded_and_gone_afterwards() {
+    let ground = Ground::sandboxed(&[("SANDBOX_TMP_MB", "10")]).await;
+    let fill = r#"head -c 20000000 /dev/zero > /tmp/full 2>/dev/null && echo filled; stat -c %s /tmp/full"#;
+    let said = says(&ground, fill, &[]).await;
+    let size: u64 = said.trim().parse().unwrap();
+    assert!((1_000_000..=10_100_000).contains(&size), "{size}");
+    assert_eq!(
+        says(&ground, "cat /tmp/full 2>/dev/null; true", &[]).await,
+        "null"
+    );
+}
+
+#[tokio::test]
+async fn a_step_in_a_sandbox_is_told_to_end_has_its_grace_and_leaves_nothing() {
+    let ground = Ground::sandboxed(&[]).await;
+    let mark = mark();
+    let script = r#"
+        ( setsid sh -c 'trap "" TERM HUP; while :; do sleep 1; done' sh "$1" & ) &
+        trap 'echo farewell; exit 0' TERM
+        echo ready; while :; do sleep 0.05; done"#;
+    let job = ground.submit(&sh(script, &[&mark])).await;
+    until(async || ground.log(job, "stdout").await.contains("ready").then_some(())).await;
+    crate::support::tell(
+        &ground.pool,
+        &format!("update job set cancel_asked_at = now() where id = '{job}'"),
+    )
+    .await;
+    assert_eq!(ground.end(job).await, "cancelled cancelled");
+    assert_eq!(ground.log(job, "stdout").await, "ready\nfarewell\n");
+    eventually("the daemon ends", || marked(&mark).is_empty());
+}
+
+#[tokio::test]
+async fn endings_are_told_apart_within_a_sandbox_too() {
+    let ground = Ground::sandboxed(&[]).await;
+    let cases: [(&[&str], &str); 6] = [
+        (&["sh", "-c", "exit 255"], "failed exit_nonzero"),
+        (&["sh", "-c", "kill -SEGV $$"], "failed signalled"),
+        (&["no-such-program"], "failed spawn"),
+        (&["/etc/passwd"], "failed spawn"),
+        (&["sh", "-c", "exit 1"], "failed exit_nonzero"),
+        (
+            &[
+                "sh",
+                "-c",
+                "echo bwrap: execvp x: No such file or directory >&2; exit 1",
+            ],
+            "failed exit_nonzero",
+        ),
+    ];
+    for (argv, end) in cases {
+        let job = ground.submit(argv).await;
+        assert_eq!(ground.end(job).await, end, "{argv:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_library_named_by_the_step_is_not_loaded_into_the_wrapper() {
+    let ground = Ground::sandboxed(&[]).await;
+    let steps = json!([{ "step_id": "s", "argv": ["sh", "-c", "echo $LD_LIBRARY_PATH"],
+                         "env": { "LD_LIBRARY_PATH": "/nowhere", "BWRAP": "--x" } }]);
+    let job = ground.submit_steps(&steps, &json!({})).await;
+    assert_eq!(ground.end(job).await, "succeeded");
+    assert_eq!(ground.log(job, "stdout").await, "/nowhere\n");
+}
+
+#[tokio::test]
+async fn a_sandbox_that_cannot_be_set_up_is_a_refusal() {
+    for broken in ["no-such-wrapper", "/bin/false"] {
+        let ground = Ground::new(&[("SANDBOX_WRAPPER", broken)]).await;
+        let job = ground.submit(&["true"]).await;
+        assert_eq!(ground.end(job).await, "failed policy");
+        let message = ask(
+            &ground.pool,
+            &format!("select message from job where id = '{job}'"),
+        )
+        .await;
+        assert!(message.contains("No sandbox could be set up"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_sandbox_every_job_says_so_and_one_that_asks_for_it_is_refused() {
+    let ground = Ground::new(&[("SANDBOX", "off")]).await;
+    let job = ground.submit(&["true"]).await;
+    assert_eq!(ground.end(job).await, "succeeded");
+    assert_eq!(
+        ground.log(job, "system").await,
+        "SANDBOX=off: steps run without a sandbox\n"
+    );
+    for policy in [json!({ "sandbox": true }), json!({ "network": "deny" })] as [Value; 2] {
+        let job = ground.submit_with(&["true"], &policy).await;
+        assert_eq!(ground.end(job).await, "failed policy");
+    }
+}
