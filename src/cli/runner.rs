@@ -86,6 +86,7 @@ fn limits(from: &config::Runner, credentials: Option<Credentials>) -> Limits {
         memory_bytes: some(from.step_memory_mb).map(|megabytes| megabytes * 1_000_000),
         cpu_seconds: some(from.step_cpu_sec),
         file_bytes: some(from.step_file_mb).map(|megabytes| megabytes * 1_000_000),
+        processes: some(from.step_pids),
         // The kernel counts a user's processes, not a step's: all slots, and what else that user runs.
         user_processes: some(from.step_pids)
             .map(|pids| limits::processes_of(uid) + pids * u64::from(from.slots)),

@@ -13,6 +13,7 @@ pub mod supervise;
 
 mod begin;
 mod capture;
+mod cgroup;
 mod credentials;
 mod error;
 mod fork;

@@ -149,6 +149,7 @@ fn limits(settings: &Settings, policy: &Policy) -> Limits {
     Limits {
         memory_bytes: lower(host.memory_bytes, job.memory_mb.map(bytes)),
         cpu_seconds: lower(host.cpu_seconds, job.cpu_sec),
+        processes: lower(host.processes, job.pids),
         ..host
     }
 }

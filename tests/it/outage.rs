@@ -38,6 +38,7 @@ impl Outage {
             ("PROJECT_ALIASES", "demo=/srv/demo"),
             ("WEBHOOK_TOKENS", &format!("{TOKEN}=demo")),
             ("RUNNER_RECLAIM_AFTER_SEC", "60"),
+            ("SANDBOX", "off"),
         ];
         assert!(Program::start(&["migrate"], &environment).end().success());
         let mut api = Program::start(&["api", "--bind", "127.0.0.1:0"], &environment);

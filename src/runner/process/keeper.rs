@@ -12,6 +12,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::cgroup::{Bases, Group};
 use super::fork::{self, Buried, Nursery};
 use super::memory::OomKills;
 use super::wire::{self, Ended, Order, Report, Stage, Status, Streams};
@@ -21,12 +22,13 @@ use super::{begin, tree, wrapped};
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// Keeps one step after the other, until the runner has no more for it or is gone.
-pub(super) fn keep(runner: UnixStream, ends: &SignalFd) -> ExitCode {
+pub(super) fn keep(runner: UnixStream, ends: &SignalFd, bases: &Bases) -> ExitCode {
     let kept = Keeper {
         runner,
         ends,
         nursery: Nursery::new(),
         oom_kills: OomKills::new(),
+        group: Group::join(bases),
     }
     .run();
     match kept {
@@ -40,22 +42,37 @@ struct Keeper<'a> {
     ends: &'a SignalFd,
     nursery: Nursery,
     oom_kills: OomKills,
+    group: Group,
 }
 
 impl Keeper<'_> {
     fn run(&mut self) -> io::Result<()> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         rustix::thread::set_name(c"orc-keeper")?;
-        self.runner.write_all(&[wire::HERE])?;
-        while let Some((order, streams)) = wire::receive_order(&self.runner)? {
-            let report = self.step(&order, streams)?;
+        self.runner.write_all(&wire::here(self.group.holds()))?;
+        while let Some((mut order, streams)) = wire::receive_order(&self.runner)? {
+            let report = match self.group.impose(order.limits, order.nice) {
+                Ok(left) => {
+                    order.limits = left;
+                    self.step(&order, streams)?
+                }
+                Err(error) => Report::Refused(Stage::Confine, error.raw_os_error().unwrap_or_default()),
+            };
             wire::send(&self.runner, &report)?;
         }
         Ok(())
     }
 
+    /// How often the kernel killed for memory: in the group, or on the whole host.
+    fn oom_kills(&mut self) -> u64 {
+        match self.group.oom_kills() {
+            Some(kills) => kills,
+            None => self.oom_kills.count(),
+        }
+    }
+
     fn step(&mut self, order: &Order, streams: Streams) -> io::Result<Report> {
-        let killed_before = self.oom_kills.count();
+        let killed_before = self.oom_kills();
         let me = Pid::this();
         let status = match order.wrapper {
             Some(_) => Some(wrapped::Status::new()?),
@@ -81,7 +98,7 @@ impl Keeper<'_> {
         step.until_over()?;
         let mut ended = step.ended;
         ended.executed = status.is_none_or(wrapped::Status::executed);
-        ended.oom_kills = self.oom_kills.count().saturating_sub(killed_before);
+        ended.oom_kills = self.oom_kills().saturating_sub(killed_before);
         Ok(Report::Ended(ended))
     }
 }

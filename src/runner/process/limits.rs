@@ -1,4 +1,5 @@
-//! What a program may use, held by the kernel for each process.
+//! What a program may use, held by the kernel: for the step where there is a control group, for each
+//! process where there is none.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -9,14 +10,16 @@ const OPEN_FILES: u64 = 16 * 1024;
 /// What a program may use; `None` is as much as the runner itself. Core dumps are never written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes of memory of its own a process may write to.
+    /// Bytes of memory: of all its processes together in a control group, else what each may write to.
     pub memory_bytes: Option<u64>,
     /// Seconds of processor time of one process.
     pub cpu_seconds: Option<u64>,
     /// Bytes of the largest file it may write.
     pub file_bytes: Option<u64>,
-    /// Processes and threads its user may have, all of that user's together: what the kernel counts.
-    /// Binds everybody but root.
+    /// Processes and threads it may have, where there is a control group.
+    pub processes: Option<u64>,
+    /// Elsewhere, processes and threads its user may have, all of that user's together: what the kernel
+    /// counts. Binds everybody but root.
     pub user_processes: Option<u64>,
 }
 

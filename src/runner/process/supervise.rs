@@ -18,6 +18,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::cgroup::Bases;
 use super::{fork, keeper, tree, wire};
 
 /// The word on the command line that makes the program a supervisor. No one types it: it is told what
@@ -76,6 +77,7 @@ struct Supervisor {
     runner: Option<OwnedFd>,
     ends: SignalFd,
     keepers: HashSet<Pid>,
+    bases: Bases,
 }
 
 impl Supervisor {
@@ -84,6 +86,7 @@ impl Supervisor {
             runner: Some(runner),
             ends,
             keepers: HashSet::new(),
+            bases: Bases::find(),
         }
     }
 
@@ -130,7 +133,7 @@ impl Supervisor {
                 Ok(ForkResult::Parent { child }) => drop(self.keepers.insert(child)),
                 Ok(ForkResult::Child) => {
                     self.runner = None;
-                    return Ok(Some(keeper::keep(socket.into(), &self.ends)));
+                    return Ok(Some(keeper::keep(socket.into(), &self.ends, &self.bases)));
                 }
                 // The runner hears it when the socket closes.
                 Err(_) => {}
@@ -146,8 +149,11 @@ impl Supervisor {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
                 Ok(status) => {
-                    let keeper = status.pid().is_some_and(|pid| self.keepers.remove(&pid));
-                    badly |= !matches!(status, WaitStatus::Exited(_, 0)) || !keeper;
+                    let keeper = status.pid().filter(|pid| self.keepers.remove(pid));
+                    if let Some(keeper) = keeper {
+                        self.bases.forget(keeper);
+                    }
+                    badly |= !matches!(status, WaitStatus::Exited(_, 0)) || keeper.is_none();
                 }
                 Err(_) => {}
             }

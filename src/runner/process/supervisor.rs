@@ -34,6 +34,9 @@ struct Running {
     _child: Child,
 }
 
+/// What a keeper said when it began, see [`wire::here`].
+type Holds = [u8; 3];
+
 /// A keeper that has a step. When this is dropped before the report, the step is ended.
 #[derive(Debug)]
 pub(super) struct Hired {
@@ -65,8 +68,13 @@ impl Supervisor {
     ///
     /// When the program cannot be executed.
     pub async fn start(&self) -> io::Result<()> {
-        let keeper = self.new_keeper().await?;
+        let (keeper, holds) = self.new_keeper().await?;
         self.rest(keeper);
+        let [memory, processes, weight] = holds.map(|held| match held {
+            wire::BY_GROUP => "control group",
+            _ => "process",
+        });
+        tracing::info!(memory, processes, weight, "limits of steps are held by");
         Ok(())
     }
 
@@ -79,7 +87,7 @@ impl Supervisor {
                 return Ok(self.hired(line));
             }
         }
-        let mut line = self.new_keeper().await?;
+        let (mut line, _) = self.new_keeper().await?;
         send(&mut line, &message, streams).await?;
         Ok(self.hired(line))
     }
@@ -106,7 +114,7 @@ impl Supervisor {
     }
 
     /// Has the supervisor make a keeper, and makes the supervisor when there is none.
-    async fn new_keeper(&self) -> io::Result<UnixStream> {
+    async fn new_keeper(&self) -> io::Result<(UnixStream, Holds)> {
         let mut running = self.0.running.lock().await;
         if let Some(running) = &mut *running
             && let Ok(keeper) = ask_for_keeper(&mut running.line).await
@@ -172,14 +180,15 @@ impl Hired {
 
 /// A keeper that has said that it is there. Without that word a step might be handed to a supervisor
 /// that is killed before it hears of it, and nobody would know whether it was begun.
-async fn ask_for_keeper(supervisor: &mut UnixStream) -> io::Result<UnixStream> {
+async fn ask_for_keeper(supervisor: &mut UnixStream) -> io::Result<(UnixStream, Holds)> {
     let (mut ours, its) = UnixStream::pair()?;
     let its = its.into_std()?;
     its.set_nonblocking(false)?;
     send(supervisor, &[0], &[its.as_fd()]).await?;
     drop(its);
-    ours.read_exact(&mut [0]).await?;
-    Ok(ours)
+    let mut holds = Holds::default();
+    ours.read_exact(&mut holds).await?;
+    Ok((ours, holds))
 }
 
 /// Sends all of `message`, with the descriptors.

@@ -18,8 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Credentials, Limits, Wrapper};
 
-/// A new keeper's first word.
-pub(super) const HERE: u8 = b'H';
 /// Ask everything below the keeper to end.
 pub(super) const TERM: u8 = b'T';
 /// End everything below the keeper.
@@ -30,6 +28,15 @@ const MOST_FDS: usize = 3;
 const LENGTH: usize = 4;
 /// Most bytes of one message: `argv` and environment at their largest, several times over.
 const MOST: u32 = 64 * 1024 * 1024;
+
+/// In a new keeper's first word, that a control group holds something.
+pub(super) const BY_GROUP: u8 = b'g';
+
+/// A new keeper's first word: that it is there, and whether a control group holds its steps' memory,
+/// processes and processor time.
+pub(super) fn here(holds: [bool; 3]) -> [u8; 3] {
+    holds.map(|holds| if holds { BY_GROUP } else { b'-' })
+}
 
 /// What is to be run.
 #[derive(Debug, Serialize, Deserialize)]

@@ -66,6 +66,10 @@ async fn a_program_has_no_privilege_no_group_and_every_signal() {
     }
 }
 
+/// A program that takes half a gigabyte for itself.
+pub(super) const HOG: &str =
+    r#"exec awk 'BEGIN { all = "x"; while (length(all) < 500000000) all = all all; print length(all) }'"#;
+
 async fn within(limits: Limits, script: &str) -> (End, String) {
     let mut step = shell(script, &[]);
     step.directory = "/tmp".into();
@@ -84,12 +88,13 @@ async fn limits_bind() {
         memory_bytes: Some(100_000_000),
         ..none
     };
-    let (end, _) = within(
-        memory,
-        "exec 2>&1; head -c 300000000 /dev/zero | tail -c 300000000 >/dev/null",
-    )
-    .await;
-    assert_eq!(end, End::Exited(1), "tail says that memory is exhausted");
+    let mut hungry = shell(HOG, &[]);
+    hungry.limits = memory;
+    let outcome = run(hungry).await.0.unwrap();
+    match group("memory").await {
+        Some(_) => assert_eq!((outcome.end, outcome.oom_kills), (End::OutOfMemory, 1)),
+        None => assert_eq!(outcome.end, End::Exited(2), "it says that it is out of memory"),
+    }
 
     let cpu = Limits {
         cpu_seconds: Some(1),
@@ -110,4 +115,55 @@ async fn limits_bind() {
         std::fs::metadata(directory.join("large")).unwrap().len(),
         1_000_000
     );
+}
+
+/// The control group that holds `controller` for steps of this user, on this host, if there is one.
+async fn group(controller: &str) -> Option<String> {
+    let (_, printed) = run(command(&["cat", "/proc/self/cgroup"])).await;
+    let groups = printed.text();
+    let line = groups.lines().find(|line| {
+        line.split(':')
+            .nth(1)
+            .is_some_and(|names| names.is_empty() || names.split(',').any(|name| name == controller))
+            && line.contains("/orchestrator-")
+    })?;
+    Some(line.rsplit('/').next().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn control_groups_hold_a_step_and_go_with_their_supervisor() {
+    let supervisor = supervisor();
+    let mut step = command(&["cat", "/proc/self/cgroup"]);
+    step.limits.processes = Some(20);
+    let (outcome, printed) = run_until(&supervisor, step, NEVER).await;
+    assert_eq!(outcome.unwrap().end, End::Exited(0));
+    let said = printed.text();
+    let Some((_, name)) = said.split_once("/orchestrator-") else {
+        // A host, or a user, without groups to write.
+        return;
+    };
+    let name = format!("orchestrator-{}", name.lines().next().unwrap());
+    let mut storm = shell(
+        "i=0; while [ $i -lt 100 ]; do sleep 1 & i=$((i+1)); done 2>/dev/null; echo all",
+        &[],
+    );
+    storm.limits.processes = Some(20);
+    let (_, printed) = run_until(&supervisor, storm, NEVER).await;
+    assert_eq!(printed.text(), "", "the shell ends when it cannot fork");
+    drop(supervisor);
+    super::eventually("the groups are deleted", || {
+        ["memory", "pids", "cpu", ""]
+            .iter()
+            .all(|hierarchy| find(&std::path::Path::new("/sys/fs/cgroup").join(hierarchy), &name).is_none())
+    });
+}
+
+/// A directory of this name, some levels below.
+fn find(below: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
+    let entries = std::fs::read_dir(below).ok()?.flatten();
+    let mut directories = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+    directories.find_map(|path| match path.file_name().is_some_and(|found| found == name) {
+        true => Some(path),
+        false => find(&path, name),
+    })
 }
