@@ -14,6 +14,10 @@ dev *arguments:
 test *filter:
     cargo test {{ filter }}
 
+# Run the tests that take minutes, or those whose name contains FILTER
+slow *filter:
+    cargo test --test slow {{ filter }}
+
 # Check format, clippy, shell, spelling
 lint:
     scripts/lint

@@ -1,6 +1,8 @@
 //! A private PostgreSQL cluster for this test run, a database of it for each test, and the program
 //! itself as a process.
 
+// Named, because the slow tests include this file from elsewhere.
+#[path = "support/program.rs"]
 mod program;
 
 use std::path::PathBuf;

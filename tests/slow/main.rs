@@ -1,0 +1,11 @@
+//! The slow tier: what takes minutes, or needs packages of its own. `.ci/run` runs it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "what cannot go on in a test fails it, also in what tests share"
+)]
+
+mod migrations;
+#[path = "../it/support.rs"]
+#[expect(dead_code, reason = "the fast tests use what these do not")]
+mod support;
