@@ -4,14 +4,20 @@
 //! list. One file a resource holds its shapes, its documentation and its handlers together.
 
 mod actions;
+mod admission;
 mod attempts;
 mod auth;
 mod batch;
+mod client;
+mod cors;
 mod docs;
 mod document;
+#[allow(dead_code, reason = "projects, schedules, agents and hooks take it up next")]
+mod etag;
 mod events;
 mod extract;
 mod health;
+mod idempotency;
 mod jobs;
 mod linger;
 mod logs;
@@ -24,52 +30,27 @@ mod queues;
 mod runners;
 mod secure;
 mod serve;
+mod settings;
 mod steps;
 mod webhook;
 
-use axum::Router;
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use url::Url;
+use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::hint::Hints;
 use crate::store::Pool;
+use admission::{Admission, Streams};
 use problem::{Kind, Problem};
 
 pub use document::document;
 pub use serve::serve;
-
-/// What operators may set.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Largest request body, in bytes.
-    pub max_body_bytes: usize,
-    /// Where callers reach this API, for the links in answers. `None`: links are paths.
-    pub public_url: Option<Url>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            max_body_bytes: 1024 * 1024,
-            public_url: None,
-        }
-    }
-}
-
-impl Settings {
-    /// A link callers can follow to `path`, which begins with a slash.
-    fn link(&self, path: &str) -> String {
-        match &self.public_url {
-            Some(url) => format!("{}{path}", url.as_str().trim_end_matches('/')),
-            None => path.to_owned(),
-        }
-    }
-}
+pub use settings::{Cors, Settings};
 
 /// What every handler has. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -114,18 +95,27 @@ fn routes() -> OpenApiRouter<Api> {
 
 /// The whole API as a service.
 ///
-/// The layers, from the outside in: what is seen and counted, headers, a handler that panicked, a
-/// body nobody read.
+/// The layers, from the outside in: what is seen and counted, headers, pages of other origins,
+/// compression, whether the request is taken in, a handler that panicked, a body nobody read, a
+/// request that was answered before.
 pub fn router(api: Api) -> Router {
-    Router::from(routes())
+    let admission = Admission::new(&api.settings);
+    let cors = api.settings.cors.clone();
+    let router = Router::from(routes())
         .merge(docs::pages())
         .fallback(nowhere)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), idempotency::once))
         .layer(from_fn(linger::linger))
+        .layer(Extension(Streams::new(&api.settings)))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(admission, admission::admit))
+        // Leaves streams of events as they are.
+        .layer(CompressionLayer::new())
+        .with_state(api);
+    cors::open(router, &cors)
         .layer(map_response(secure::headers))
         .layer(from_fn(observe::observe))
-        .with_state(api)
 }
 
 async fn nowhere() -> Problem {

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod fire_due;
 pub mod follow;
 pub mod hint;
+pub mod idempotency;
 pub mod lease;
 pub mod maintain;
 pub mod overview;

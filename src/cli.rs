@@ -39,7 +39,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run everything here: a private PostgreSQL, API, scheduler and runners in one process
-    Dev(dev::Dev),
+    Dev(Box<dev::Dev>),
     /// Serve the webhook and admin API
     Api(api::Api),
     /// Run jobs

@@ -8,16 +8,16 @@
     reason = "this is the room that reads the environment"
 )]
 
+mod api;
 mod value;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use url::Url;
 
+pub use api::Api;
 pub use value::{List, Secretly};
 use value::{parse_aliases, parse_seconds, parse_tokens};
 
@@ -52,27 +52,6 @@ pub struct Logging {
     #[arg(long, env = "LOG_JSON", value_name = "BOOL", default_value = "false", num_args = 0..=1,
           default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new(), global = true)]
     pub log_json: bool,
-}
-
-/// The webhook and admin API.
-#[derive(Args, Clone, Debug)]
-#[group(id = "api_settings")]
-pub struct Api {
-    /// Address to listen on
-    #[arg(
-        long = "bind",
-        env = "API_BIND",
-        value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:8080"
-    )]
-    pub bind: SocketAddr,
-    /// Largest request body, in bytes
-    #[arg(long, env = "MAX_WEBHOOK_BODY_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024,
-          value_parser = clap::value_parser!(u64).range(1024..=64 * 1024 * 1024))]
-    pub max_webhook_body_bytes: u64,
-    /// Where callers reach the API, as https://jobs.example.com; links in answers begin with it
-    #[arg(long, env = "PUBLIC_URL", value_name = "URL", value_parser = value::parse_public_url)]
-    pub public_url: Option<Url>,
 }
 
 /// Projects and tokens that the environment names.

@@ -10,6 +10,7 @@ pub mod database;
 pub mod event;
 pub mod expire;
 pub mod gate;
+pub mod idempotency;
 pub mod insert;
 pub mod job;
 pub mod listen;

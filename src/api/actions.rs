@@ -43,6 +43,7 @@ impl From<control::Error> for Problem {
     params(("id" = JobId, Path, description = "The job")),
     responses((status = 200, description = "The job is cancelled, or will be", body = Acted)),
     security(("bearer" = ["operate"])),
+    extensions(("x-problems" = json!(["wrong_state"]))),
 )]
 pub(super) async fn cancel(
     State(api): State<Api>,
@@ -65,6 +66,7 @@ pub(super) async fn cancel(
     params(("id" = JobId, Path, description = "The job")),
     responses((status = 200, description = "The job is in its queue again", body = Acted)),
     security(("bearer" = ["operate"])),
+    extensions(("x-problems" = json!(["wrong_state"]))),
 )]
 pub(super) async fn retry(
     State(api): State<Api>,

@@ -58,15 +58,7 @@ impl<S: Needs + Send> FromRequestParts<Api> for Allowed<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let secret = presented(parts)?;
-        let caller = match authenticate(&api.pool, &secret).await {
-            Ok(caller) => caller,
-            Err(authenticate::Error::Unknown) => {
-                return Err(refused("the token is unknown, revoked or expired"));
-            }
-            Err(authenticate::Error::Store(error)) => return Err(error.into()),
-        };
-        tracing::Span::current().record("caller", &caller.actor);
+        let caller = caller(parts, api).await?;
         if !caller.may(S::SCOPE) {
             return Err(lacking(S::SCOPE));
         }
@@ -75,6 +67,24 @@ impl<S: Needs + Send> FromRequestParts<Api> for Allowed<S> {
             scope: PhantomData,
         })
     }
+}
+
+/// Who is calling; looked up once a request.
+pub(super) async fn caller(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
+    if let Some(known) = parts.extensions.get::<Caller>() {
+        return Ok(known.clone());
+    }
+    let secret = presented(parts)?;
+    let caller = match authenticate(&api.pool, &secret).await {
+        Ok(caller) => caller,
+        Err(authenticate::Error::Unknown) => {
+            return Err(refused("the token is unknown, revoked or expired"));
+        }
+        Err(authenticate::Error::Store(error)) => return Err(error.into()),
+    };
+    tracing::Span::current().record("caller", &caller.actor);
+    parts.extensions.insert(caller.clone());
+    Ok(caller)
 }
 
 /// The secret of the one `Authorization: Bearer` header there has to be.

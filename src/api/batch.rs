@@ -54,6 +54,7 @@ pub(super) struct BatchAnswer {
     )),
     responses((status = 201, description = "The jobs are in the table", body = BatchAnswer)),
     security(("bearer" = ["submit"])),
+    extensions(("x-problems" = json!(["project_forbidden"]))),
 )]
 pub(super) async fn submit(
     State(api): State<Api>,

@@ -18,6 +18,8 @@ use crate::domain::problem::Violation;
 
 /// Longest time a body may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(30);
+/// How deep arrays and objects of a body may lie in one another.
+const DEPTH: usize = 64;
 
 /// The job a path names.
 pub(super) struct JobPath(pub(super) JobId);
@@ -52,20 +54,30 @@ pub(super) struct IdempotencyKey(
     pub(super) Option<String>,
 );
 
+impl IdempotencyKey {
+    pub(super) const NAME: &str = "idempotency-key";
+
+    /// The key of a request, if it has one.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+        let mut values = headers.get_all(Self::NAME).iter();
+        let (value, again) = (values.next(), values.next());
+        let key = value.map(|value| value.to_str().unwrap_or_default());
+        match key {
+            None => Ok(None),
+            Some(key) if (1..=255).contains(&key.len()) && again.is_none() => Ok(Some(key.to_owned())),
+            Some(_) => Err(Problem::parameter(
+                "Idempotency-Key",
+                "must be there once, with 1 to 255 ASCII characters",
+            )),
+        }
+    }
+}
+
 impl FromRequestParts<Api> for IdempotencyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get("idempotency-key") else {
-            return Ok(Self(None));
-        };
-        match value.to_str() {
-            Ok(key) if (1..=255).contains(&key.len()) => Ok(Self(Some(key.to_owned()))),
-            _ => Err(Problem::parameter(
-                "Idempotency-Key",
-                "must be 1 to 255 ASCII characters",
-            )),
-        }
+        Self::read(&parts.headers).map(Self)
     }
 }
 
@@ -105,12 +117,8 @@ impl FromRequest<Api> for Json {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         must_be_json(request.headers())?;
-        let most = api.settings.max_body_bytes;
-        if announced(request.headers()).is_some_and(|length| length > most as u64) {
-            return Err(too_large(most));
-        }
-        let read = read(request.into_body(), most);
-        let bytes = tokio::time::timeout(ARRIVAL, read).await.map_err(|_| late())??;
+        let (parts, body) = request.into_parts();
+        let bytes = arrived(&parts.headers, body, api.settings.max_body_bytes).await?;
         match unreadable(&bytes) {
             Some(reason) => Err(Problem::body(vec![Violation::new("", reason)])),
             None => Ok(Self(bytes)),
@@ -145,6 +153,16 @@ fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+/// A whole body, within its size and the time there is for it.
+pub(super) async fn arrived(headers: &HeaderMap, body: Body, most: usize) -> Result<Bytes, Problem> {
+    if announced(headers).is_some_and(|length| length > most as u64) {
+        return Err(too_large(most));
+    }
+    tokio::time::timeout(ARRIVAL, read(body, most))
+        .await
+        .map_err(|_| late())?
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
@@ -190,6 +208,46 @@ fn unreadable(bytes: &[u8]) -> Option<&'static str> {
             Some("the body is not UTF-8 (it looks like UTF-16 or UTF-32); send UTF-8")
         }
         [0xef, 0xbb, 0xbf, ..] => Some("the body begins with a byte order mark; send UTF-8 without one"),
+        bytes if depth(bytes) > DEPTH => Some("the body nests arrays and objects more than 64 levels deep"),
         _ => None,
+    }
+}
+
+/// How deep arrays and objects lie in one another.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_strings() {
+        for (json, expected) in [
+            ("", 0),
+            ("1", 0),
+            ("{}", 1),
+            (r#"{"a": [[], {"b": []}], "c": {}}"#, 4),
+            (r#"["[[[[", "\"[[", "\\", []]"#, 2),
+            ("]]][", 1),
+        ] {
+            assert_eq!(depth(json.as_bytes()), expected, "{json}");
+        }
     }
 }

@@ -41,6 +41,7 @@ const OK: Health = Health {
     tag = "health",
     responses((status = 200, description = "The service can do its work", body = Health)),
     security(()),
+    extensions(("x-problems" = json!(["not_ready"]))),
 )]
 pub(super) async fn summary(api: State<Api>) -> Result<Json<Health>, Problem> {
     ready(api).await
@@ -73,6 +74,7 @@ pub(super) async fn live() -> Json<Health> {
     tag = "health",
     responses((status = 200, description = "The service can do its work", body = Health)),
     security(()),
+    extensions(("x-problems" = json!(["not_ready"]))),
 )]
 pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Health>, Problem> {
     if api.stop.is_cancelled() {

@@ -199,6 +199,7 @@ pub(super) struct Submitted {
         (status = 200, description = "The first job under the same idempotency key", body = Submitted, headers(("Location" = String, description = "Where the job is"))),
     ),
     security(("bearer" = ["submit"])),
+    extensions(("x-problems" = json!(["project_forbidden"]))),
 )]
 pub(super) async fn submit(
     State(api): State<Api>,

@@ -6,6 +6,7 @@
 
 mod follow;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -17,6 +18,7 @@ use futures_util::stream;
 use serde::Serialize;
 
 use super::Api;
+use super::admission::Streams;
 use super::auth::{Allowed, Read};
 use super::extract::{JobPath, no_such_job};
 use super::problem::Problem;
@@ -123,6 +125,7 @@ pub(super) async fn read(
     Allowed { caller, .. }: Allowed<Read>,
     JobPath(id): JobPath,
     LastEvent(after): LastEvent,
+    Extension(streams): Extension<Streams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
@@ -130,7 +133,8 @@ pub(super) async fn read(
     if !wants_events(&headers) {
         return text(api.pool, id, after).await;
     }
-    let events = Follower::new(api.pool, id, after, api.stop).events();
+    let seat = streams.seat()?;
+    let events = Follower::new(api.pool, id, after, api.stop, seat).events();
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
     Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
 }

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use strum::{EnumIter, IntoStaticStr};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
 use crate::domain::problem::Violation;
@@ -19,7 +19,7 @@ use crate::store;
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What kind of problem: its code is stable, and so is its status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Kind {
     Unauthenticated,
@@ -30,13 +30,17 @@ pub(super) enum Kind {
     RequestTimeout,
     Conflict,
     WrongState,
+    AlreadyExists,
+    PreconditionFailed,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidBody,
     InvalidParameter,
     IdempotencyKeyReused,
+    TooManyRequests,
     Internal,
     DatabaseUnavailable,
+    Overloaded,
     NotReady,
 }
 
@@ -53,14 +57,16 @@ impl Kind {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict | Self::WrongState => StatusCode::CONFLICT,
+            Self::Conflict | Self::WrongState | Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidBody | Self::InvalidParameter | Self::IdempotencyKeyReused => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::DatabaseUnavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DatabaseUnavailable | Self::Overloaded | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -74,13 +80,17 @@ impl Kind {
             Self::RequestTimeout => "The request did not arrive in time",
             Self::Conflict => "Something else happened at the same time",
             Self::WrongState => "The job is in a state in which this cannot be done",
+            Self::AlreadyExists => "Something of this name is there already",
+            Self::PreconditionFailed => "It was changed meanwhile",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body has the wrong media type",
             Self::InvalidBody => "The body is not valid",
             Self::InvalidParameter => "A parameter is not valid",
             Self::IdempotencyKeyReused => "The idempotency key belongs to another request",
+            Self::TooManyRequests => "Too many requests",
             Self::Internal => "Something went wrong here",
             Self::DatabaseUnavailable => "The database is not available",
+            Self::Overloaded => "Too many requests are being answered",
             Self::NotReady => "The service is not ready",
         }
     }
@@ -157,7 +167,7 @@ impl From<store::Error> for Problem {
 
 impl Problem {
     /// The cause is in the log, under the request id, and not in the answer.
-    fn internal() -> Self {
+    pub(super) fn internal() -> Self {
         Self::new(
             Kind::Internal,
             "the cause is in the server's log under this request id; report it to the operator",
@@ -314,13 +324,17 @@ mod tests {
         408 request_timeout /problems/request-timeout
         409 conflict /problems/conflict
         409 wrong_state /problems/wrong-state
+        409 already_exists /problems/already-exists
+        412 precondition_failed /problems/precondition-failed
         413 body_too_large /problems/body-too-large
         415 unsupported_media_type /problems/unsupported-media-type
         422 invalid_body /problems/invalid-body
         422 invalid_parameter /problems/invalid-parameter
         422 idempotency_key_reused /problems/idempotency-key-reused
+        429 too_many_requests /problems/too-many-requests
         500 internal /problems/internal
         503 database_unavailable /problems/database-unavailable
+        503 overloaded /problems/overloaded
         503 not_ready /problems/not-ready
         ");
     }

@@ -48,6 +48,7 @@ pub(super) struct Receipt {
         (status = 200, description = "The first job under the same idempotency key", body = Receipt),
     ),
     security(("bearer" = ["submit"])),
+    extensions(("x-problems" = json!(["project_forbidden"]))),
 )]
 pub(super) async fn receive(
     State(api): State<Api>,

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::app::backoff::Backoff;
 use crate::app::environment;
 use crate::app::hint::Hints;
-use crate::app::schema;
+use crate::app::{idempotency, schema};
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::{api, config, store, telemetry};
@@ -57,12 +57,10 @@ pub(super) async fn serve(
     settings: &config::Api,
     stop: Stop,
 ) -> anyhow::Result<()> {
-    let settings = api::Settings {
-        max_body_bytes: usize::try_from(settings.max_webhook_body_bytes)?,
-        public_url: settings.public_url.clone(),
-    };
+    let settings = limits(settings)?;
     let metrics = telemetry::metrics().context("metrics cannot be collected")?;
     tokio::spawn(telemetry::keep_up(metrics.clone()));
+    tokio::spawn(idempotency::forget_old(pool.clone(), stop.soft.clone()));
     tracing::info!(http.address = %listener.local_addr()?, "API listening");
     let api = api::Api {
         pool,
@@ -74,6 +72,30 @@ pub(super) async fn serve(
     api::serve(listener, api, stop.soft).await?;
     tracing::info!("API stopped");
     Ok(())
+}
+
+fn limits(settings: &config::Api) -> anyhow::Result<api::Settings> {
+    let origins = &settings.cors_allowed_origins.0;
+    let cors = match origins.as_slice() {
+        [] => api::Cors::Off,
+        some if some.iter().any(|origin| origin == "*") => api::Cors::Any,
+        some => api::Cors::Origins(
+            some.iter()
+                .map(|origin| origin.parse())
+                .collect::<Result<_, _>>()?,
+        ),
+    };
+    Ok(api::Settings {
+        max_body_bytes: usize::try_from(settings.max_webhook_body_bytes)?,
+        public_url: settings.public_url.clone(),
+        rate_most: settings.webhook_rate_limit_max_requests,
+        rate_window: settings.webhook_rate_limit_window_sec,
+        trusted_proxies: settings.trusted_proxies.0.clone(),
+        cors,
+        max_requests: usize::try_from(settings.api_max_requests)?,
+        max_streams: usize::try_from(settings.api_max_streams)?,
+        max_connections: usize::try_from(settings.api_max_connections)?,
+    })
 }
 
 /// Brings the environment's projects and tokens into the tables, as soon as the database is there.

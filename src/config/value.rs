@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Arg;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
+use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
@@ -94,6 +96,50 @@ pub(super) fn parse_public_url(text: &str) -> Result<Url, String> {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => Ok(url),
         _ => Err("must be an http or https URL, as https://jobs.example.com".into()),
     }
+}
+
+/// Reads `127.0.0.1,10.0.0.0/8,::1`: addresses and networks.
+///
+/// # Errors
+///
+/// Which entry is wrong, and what is allowed.
+pub(super) fn parse_networks(text: &str) -> Result<List<IpNet>, String> {
+    let read = |entry: &str| {
+        let network = entry
+            .parse::<IpNet>()
+            .or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+        match network {
+            Ok(network) if network.prefix_len() == 0 => Err(format!(
+                "{entry} is everybody, and so everybody's word would be taken; name the proxies"
+            )),
+            Ok(network) => Ok(network.trunc()),
+            Err(_) => Err(format!(
+                "{entry:?} is neither an address nor a network, as 127.0.0.1 or 10.0.0.0/8"
+            )),
+        }
+    };
+    entries(text).map(read).collect::<Result<_, _>>().map(List)
+}
+
+/// Reads `https://ui.example.com,http://localhost:3000`, or `*`.
+///
+/// # Errors
+///
+/// Which entry is wrong, and what is allowed.
+pub(super) fn parse_origins(text: &str) -> Result<List<String>, String> {
+    let read = |entry: &str| match Url::parse(entry) {
+        _ if entry == "*" => Ok(entry.to_owned()),
+        // What a browser sends has neither path nor slash at the end.
+        Ok(url)
+            if matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == entry =>
+        {
+            Ok(entry.to_owned())
+        }
+        _ => Err(format!(
+            "{entry:?} is no origin: write scheme and host as a browser does, https://ui.example.com, or * for all"
+        )),
+    };
+    entries(text).map(read).collect::<Result<_, _>>().map(List)
 }
 
 /// Reads `one,two,three`: names, each once.
@@ -195,6 +241,34 @@ mod tests {
         assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
         for bad in ["0", "-1", "86401", "1m", "", "NaN", "inf"] {
             assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn trusted_proxies_are_addresses_and_networks_and_never_everybody() {
+        let networks = parse_networks("127.0.0.1, 10.1.2.3/8,::1").unwrap().0;
+        let shown: Vec<_> = networks.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]);
+        for bad in ["proxy", "0.0.0.0/0", "::/0", "10.0.0.0/33", "127.0.0.1:80"] {
+            let error = parse_networks(bad).unwrap_err();
+            assert!(error.contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        let origins = parse_origins("https://ui.example.com,http://localhost:3000,*")
+            .unwrap()
+            .0;
+        assert_eq!(origins.len(), 3);
+        for bad in [
+            "ui.example.com",
+            "https://a.example/",
+            "https://a.example:443",
+            "null",
+            "ftp://a",
+        ] {
+            assert!(parse_origins(bad).is_err(), "{bad}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::response::sse::Event;
 use futures_util::{Stream, stream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{LogEnd, LogEvent, ROWS, place};
@@ -29,10 +30,17 @@ pub(super) struct Follower {
     pause: Duration,
     ended: bool,
     greeted: bool,
+    _seat: OwnedSemaphorePermit,
 }
 
 impl Follower {
-    pub(super) fn new(pool: Pool, job: JobId, seen: Place, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        pool: Pool,
+        job: JobId,
+        seen: Place,
+        stop: CancellationToken,
+        seat: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             pool,
             job,
@@ -42,6 +50,7 @@ impl Follower {
             pause: PAUSES.0,
             ended: false,
             greeted: false,
+            _seat: seat,
         }
     }
 

@@ -1,5 +1,6 @@
 //! HTTP as every client may expect it: methods, headers, ids.
 
+use orchestrator::api::{Cors, Settings};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -104,4 +105,132 @@ async fn odd_paths_and_a_method_override_reach_nothing_they_should_not() {
         .unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.json::<Value>().await.unwrap()["items"].is_array());
+}
+
+fn origin(server: &Server, method: Method, origin: &str) -> reqwest::RequestBuilder {
+    server
+        .anonymous(method, "/api/v1/jobs")
+        .header("origin", origin)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,idempotency-key")
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_let_in_only_when_they_are_named() {
+    let closed = Server::start().await;
+    let preflight = origin(&closed, Method::OPTIONS, "https://ui.example.com");
+    let answer = preflight.send().await.unwrap();
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
+
+    let named = Cors::Origins(vec!["https://ui.example.com".parse().unwrap()]);
+    let settings = Settings {
+        cors: named,
+        ..Settings::default()
+    };
+    let server = Server::with(settings).await;
+    let preflight = origin(&server, Method::OPTIONS, "https://ui.example.com");
+    let answer = preflight.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let headers = answer.headers();
+    assert_eq!(headers["access-control-allow-origin"], "https://ui.example.com");
+    assert!(
+        headers["access-control-allow-headers"]
+            .to_str()
+            .unwrap()
+            .contains("idempotency-key")
+    );
+    assert!(headers.contains_key("x-request-id") && headers.contains_key("x-content-type-options"));
+    // The answer itself may be read too, also when it is a refusal.
+    let answer = origin(&server, Method::GET, "https://ui.example.com")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 401);
+    assert_eq!(
+        answer.headers()["access-control-allow-origin"],
+        "https://ui.example.com"
+    );
+    problem(answer).await;
+    for method in [Method::OPTIONS, Method::GET] {
+        let answer = origin(&server, method, "https://evil.example.com")
+            .send()
+            .await
+            .unwrap();
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    }
+    // Who asks without an origin is no browser's page, and learns what there is.
+    let plain = server
+        .anonymous(Method::OPTIONS, "/api/v1/jobs")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(plain.status(), 204);
+    assert!(plain.headers()["allow"].to_str().unwrap().contains("POST"));
+}
+
+#[tokio::test]
+async fn what_is_read_is_compressed_for_who_asks_and_streams_never_are() {
+    let server = Server::start().await;
+    let plain = server
+        .get("/openapi.json")
+        .send()
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    let answer = server
+        .get("/openapi.json")
+        .header("accept-encoding", "gzip")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    assert!(
+        answer.headers()["vary"]
+            .to_str()
+            .unwrap()
+            .to_lowercase()
+            .contains("accept-encoding")
+    );
+    let packed = answer.bytes().await.unwrap();
+    assert_eq!(packed[..2], [0x1f, 0x8b]);
+    assert!(packed.len() * 4 < plain.len());
+    let job = server.job("demo").await;
+    let stream = server
+        .get(&format!("/api/v1/jobs/{job}/logs"))
+        .header("accept", "text/event-stream")
+        .header("accept-encoding", "gzip")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    assert!(!stream.headers().contains_key("content-encoding"));
+}
+
+#[tokio::test]
+async fn head_says_what_get_says_without_saying_it() {
+    let server = Server::start().await;
+    for (path, status) in [("/api/v1/jobs", 200), ("/nowhere", 404), ("/webhook", 405)] {
+        let head = server
+            .anonymous(Method::HEAD, path)
+            .bearer_auth(&server.admin)
+            .send()
+            .await
+            .unwrap();
+        let get = server.get(path).send().await.unwrap();
+        assert_eq!(
+            (head.status().as_u16(), get.status().as_u16()),
+            (status, status),
+            "{path}"
+        );
+        for name in ["content-type", "content-length", "allow"] {
+            // Both ids of requests are as long; the name of the method is not.
+            if status == 405 && name == "content-length" {
+                continue;
+            }
+            assert_eq!(head.headers().get(name), get.headers().get(name), "{path} {name}");
+        }
+        assert!(head.bytes().await.unwrap().is_empty());
+    }
 }
