@@ -35,8 +35,12 @@ prepare:
 openapi:
     scripts/openapi
 
+# Refresh deploy/orchestrator.env after a change of a setting
+env-file:
+    scripts/env-file
+
 # Refresh every generated file
-generated: prepare openapi
+generated: prepare openapi env-file
 
 # Hold the dependency tree against deny.toml
 deny:

@@ -26,6 +26,7 @@ mod observe;
 mod pagination;
 mod predecessor;
 mod problem;
+pub mod pulse;
 mod queues;
 mod runners;
 mod secure;
@@ -49,7 +50,7 @@ use admission::{Admission, Streams};
 use problem::{Kind, Problem};
 
 pub use document::document;
-pub use serve::serve;
+pub use serve::{GRACE, serve};
 pub use settings::{Cors, Settings};
 
 /// What every handler has. Cheap to clone.

@@ -16,5 +16,6 @@ pub mod idempotency;
 pub mod lease;
 pub mod maintain;
 pub mod overview;
+pub mod recover;
 pub mod schema;
 pub mod submit;

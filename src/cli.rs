@@ -1,29 +1,36 @@
 //! The command line: one file a subcommand.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 it worked, 1 it
-//! did not (the sentence says why), 2 the command line was wrong.
+//! did not (the sentence says why), 2 the command line was wrong. `doctor` has its own: 1 something is
+//! to be looked at, 2 something fails.
 
 mod api;
 mod cancel;
+mod completions;
+mod config;
 mod database;
 mod dev;
+mod doctor;
 mod follow;
 mod logs;
 mod migrate;
 mod openapi;
 mod output;
 mod queues;
+mod recover;
 mod runner;
 mod schedule;
 mod scheduler;
+mod settings;
 mod status;
 mod submit;
+mod unlock;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config;
+use crate::config as configuration;
 
 /// A workflow service whose only dependency is PostgreSQL.
 #[derive(Parser, Debug)]
@@ -31,7 +38,11 @@ use crate::config;
 pub struct Cli {
     /// How much is logged, and how.
     #[command(flatten)]
-    pub logging: config::Logging,
+    pub logging: configuration::Logging,
+    /// File of NAME=value lines to take settings from that are not in the environment, as
+    /// /etc/multi-agent-orchestrator/orchestrator.env
+    #[arg(long, value_name = "FILE", global = true)]
+    env_file: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -65,6 +76,16 @@ enum Command {
     /// Look at schedules
     #[command(subcommand)]
     Schedule(schedule::Schedule),
+    /// Say what is wrong with this installation, and what mends it
+    Doctor(doctor::Doctor),
+    /// Take back now what lost runners hold, and let in what waits
+    Recover(recover::Recover),
+    /// End a migration that hangs, so that another can run
+    Unlock(unlock::Unlock),
+    /// Show the settings in force, and where each comes from
+    Config(config::Config),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
     /// Print the OpenAPI document of the API
     Openapi,
 }
@@ -99,6 +120,11 @@ impl Command {
             Self::Queues(queues) => queues.run().await,
             Self::Runners(runners) => runners.run().await,
             Self::Schedule(schedule) => schedule.run(),
+            Self::Doctor(doctor) => doctor.run().await,
+            Self::Recover(recover) => recover.run().await,
+            Self::Unlock(unlock) => unlock.run().await,
+            Self::Config(config) => config.run(),
+            Self::Completions(completions) => completions.run(),
             Self::Openapi => openapi::run(),
         }
     }

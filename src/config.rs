@@ -9,6 +9,7 @@
 )]
 
 mod api;
+pub mod env_file;
 mod value;
 
 use std::ffi::OsString;
@@ -225,6 +226,13 @@ impl Host {
             is_root: nix::unistd::Uid::effective().is_root(),
         }
     }
+}
+
+/// The names of all variables there are.
+#[must_use]
+pub fn variables() -> Vec<String> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter_map(|name| name.into_string().ok()).collect()
 }
 
 impl Runner {

@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map: the floors, who may name whom, and the ways data takes through them.
 
+pub mod alive;
 pub mod api;
 pub mod app;
 pub mod cli;

@@ -4,12 +4,21 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use orchestrator::cli::Cli;
+use orchestrator::config::env_file::Restart;
 use orchestrator::runner::process::supervise::{SUPERVISOR, supervise};
 
 fn main() -> ExitCode {
     // Before anything that makes a thread or takes memory: each step is begun by a copy of that process.
     if std::env::args_os().nth(1).is_some_and(|word| word == SUPERVISOR) {
         return supervise();
+    }
+    match Restart::asked_for(std::env::args_os()) {
+        Ok(None) => {}
+        Ok(Some(again)) => return failed(&again.execute().into()),
+        Err(why) => {
+            anstream::eprintln!("orchestrator: {why}");
+            return ExitCode::from(2);
+        }
     }
     let cli = Cli::parse();
     // The one implementation of TLS this program has; a second call would be refused, and be harmless.

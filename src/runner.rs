@@ -20,6 +20,7 @@ mod workspace;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::alive::Alive;
 use crate::app::backoff::Backoff;
 use crate::app::hint::Hints;
 use crate::app::lease::Session;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub sandbox: sandbox::Sandbox,
     /// How much steps yield to the services, from 0, not at all, to 19.
     pub nice: u8,
+    /// Whom to tell that it is ready and lives.
+    pub alive: Alive,
 }
 
 /// Runs jobs until `stop` or until an operator drains it, through broken connections and lost leases.
@@ -76,6 +79,7 @@ pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
         match open(&settings, &pool, &hints).await {
             Ok(session) => {
                 pause = Backoff::default();
+                settings.alive.ready(&format!("session {}", session.id));
                 if session::run(&settings, session, &url, &stop).await == session::End::Stopped {
                     return;
                 }

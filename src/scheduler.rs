@@ -3,17 +3,24 @@
 
 use std::time::Duration;
 
+use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::app::{fire_due, follow, maintain};
 use crate::shutdown::Stop;
 use crate::store::{Pool, Result};
 
+/// How long one look may take beyond the time between two. The largest backlog is worked off in less,
+/// and a connection that died without a word holds a statement for longer.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Looks at what is due once each `every`, until `stop`.
-pub async fn run(pool: Pool, hints: Hints, every: Duration, stop: Stop) {
+pub async fn run(pool: Pool, hints: Hints, every: Duration, alive: Alive, stop: Stop) {
+    let part = alive.part("the tick", every * 2 + PATIENCE);
     tracing::info!(
         tick_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX),
         "scheduler running"
     );
+    alive.ready("running");
     let mut away = false;
     while !stop.soft.is_cancelled() {
         match tick(&pool, &hints).await {
@@ -29,6 +36,7 @@ pub async fn run(pool: Pool, hints: Hints, every: Duration, stop: Stop) {
                 away = true;
             }
         }
+        part.moves();
         let wait = every.mul_f64(rand::random_range(0.9..=1.1));
         let _ = tokio::time::timeout(wait, stop.soft.cancelled()).await;
     }

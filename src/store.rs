@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod claim;
 pub mod control;
 pub mod database;
+pub mod doctor;
 pub mod event;
 pub mod expire;
 pub mod gate;

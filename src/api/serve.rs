@@ -28,7 +28,7 @@ const HEADERS: Duration = Duration::from_secs(30);
 #[cfg(target_os = "linux")]
 const UNREAD: Duration = Duration::from_secs(60);
 /// Longest time that running requests have after the service was asked to stop.
-const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be taken in because descriptors or memory ran out.
 const EXHAUSTED: Duration = Duration::from_millis(500);
 

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use crate::alive::Alive;
 use crate::app::backoff::Backoff;
 use crate::app::environment;
 use crate::app::hint::Hints;
@@ -35,6 +36,10 @@ impl Api {
         )?;
         let listener = listen(&self.api).await?;
         let hints = Hints::start(pool.clone());
+        let alive = Alive::start();
+        let address = listener.local_addr()?;
+        tokio::spawn(alive.clone().stopping(stop.soft.clone(), api::GRACE));
+        tokio::spawn(api::pulse::tell(address, pool.clone(), alive, stop.soft.clone()));
         tokio::spawn(synchronise(pool.clone(), self.environment, stop.clone()));
         serve(listener, pool, hints, &self.api, stop).await?;
         Ok(ExitCode::SUCCESS)

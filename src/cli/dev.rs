@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use self::ground::Ground;
 use super::{api, output, runner};
+use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::domain::environment::DatabaseUrl;
 use crate::shutdown::Stop;
@@ -107,7 +108,14 @@ impl Dev {
             ));
         }
         let every = self.scheduler.scheduler_tick_sec;
-        work.spawn(scheduler::run(pool.clone(), hints.clone(), every, stop.clone()));
+        let alive = Alive::default();
+        work.spawn(scheduler::run(
+            pool.clone(),
+            hints.clone(),
+            every,
+            alive,
+            stop.clone(),
+        ));
         work.close();
         Ok(work)
     }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::alive::Alive;
 use crate::app::schema;
 use crate::config::SandboxKind;
 use crate::runner::process::{Credentials, Limits, Supervisor, limits};
@@ -29,7 +30,15 @@ impl Runner {
         } = self.database;
         let pool = store::database::pool(&database_url, "orchestrator-runner", database_max_connections)?;
         let root = self.runner.workspaces_root.clone();
-        let settings = settings(&self.runner, root, false).await?;
+        let alive = Alive::start();
+        tokio::spawn(
+            alive
+                .clone()
+                .stopping(stop.soft.clone(), self.runner.runner_drain_sec),
+        );
+        let mut settings = settings(&self.runner, root, false).await?;
+        settings.alive = alive.clone();
+        alive.status("waiting for the database or its schema; the log says which");
         if schema::wait(&pool, &stop.soft).await {
             runner::run(settings, pool, database_url, stop).await;
         }
@@ -75,6 +84,7 @@ pub(super) async fn settings(
         sandbox,
         limits: limits(from, credentials),
         nice: from.step_nice,
+        alive: Alive::default(),
     })
 }
 

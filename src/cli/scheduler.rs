@@ -1,9 +1,11 @@
 //! `orchestrator scheduler`
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
+use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::app::schema;
 use crate::shutdown::Stop;
@@ -27,8 +29,12 @@ impl Scheduler {
         } = self.database;
         let pool = store::database::pool(&database_url, "orchestrator-scheduler", database_max_connections)?;
         let hints = Hints::start(pool.clone());
+        let alive = Alive::start();
+        tokio::spawn(alive.clone().stopping(stop.soft.clone(), Duration::ZERO));
+        alive.status("waiting for the database or its schema; the log says which");
         if schema::wait(&pool, &stop.soft).await {
-            scheduler::run(pool, hints, self.scheduler.scheduler_tick_sec, stop).await;
+            let every = self.scheduler.scheduler_tick_sec;
+            scheduler::run(pool, hints, every, alive, stop).await;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, Reason};
 use super::session::End;
+use crate::alive::Part;
 use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 
@@ -17,6 +18,7 @@ use crate::app::lease::Session;
 /// to be, everything is stopped first.
 pub(super) async fn beat(
     session: Session,
+    alive: Part,
     held: Held,
     quiet: CancellationToken,
     asked: Arc<Notify>,
@@ -38,6 +40,7 @@ pub(super) async fn beat(
             return End::LeaseLost;
         };
         renewed = sent;
+        alive.moves();
         held.stop(&answer.cancel, Reason::Cancelled);
         if answer.drain && !quiet.is_cancelled() {
             tracing::info!(runner.id = %session.id, "an operator asked this runner to drain");

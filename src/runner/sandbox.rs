@@ -90,6 +90,25 @@ impl Sandbox {
         Self { settings, found }
     }
 
+    /// What steps run in.
+    ///
+    /// # Errors
+    ///
+    /// Why they run in none.
+    pub fn state(&self) -> Result<String, String> {
+        match &self.found {
+            Found::Bubblewrap { program, .. } => Ok(format!("{} works", program.display())),
+            Found::Off(why) => Err((*why).to_owned()),
+            Found::Broken(why) => Err(why.clone()),
+        }
+    }
+
+    /// Whether somebody decided to do without.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        matches!(self.found, Found::Off(_))
+    }
+
     /// What a step of a job with this policy runs in, in `workspace`.
     ///
     /// # Errors

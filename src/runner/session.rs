@@ -1,6 +1,7 @@
 //! One session: subscribe, look for work, run it, until told to stop or the lease is lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use super::held::{Held, Reason};
 use super::hints::{self, Ears};
 use super::settler::{self, Finished};
 use super::{Settings, attempt, heartbeat};
+use crate::alive::Part;
 use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
@@ -18,6 +20,11 @@ use crate::store::claim::Claimed;
 
 /// Most jobs one claim takes.
 const CLAIM: usize = 200;
+
+/// How long the loop and the lease may take beyond what they wait for: a statement on a busy database.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Time between two looks at whether a full runner still goes on.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,7 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
     let asked = Arc::new(Notify::new());
     let beating = tokio::spawn(heartbeat::beat(
         session.clone(),
+        settings.alive.part("the lease", session.lease + PATIENCE),
         work.held.clone(),
         work.quiet.clone(),
         Arc::clone(&asked),
@@ -100,10 +108,15 @@ struct Work {
 
 impl Work {
     async fn look_for_work(self: &Arc<Self>) {
+        let part = self
+            .settings
+            .alive
+            .part("the search for work", self.settings.poll * 2 + PATIENCE);
         let mut first = 0;
         let mut pause = Backoff::default();
         loop {
-            let slot = self.free_slot().await;
+            let slot = self.free_slot(&part).await;
+            part.moves();
             match self.claim_round(first, slot).await {
                 Ok(found) => {
                     pause = Backoff::default();
@@ -121,12 +134,16 @@ impl Work {
         }
     }
 
-    /// Waits until at least one slot is free.
-    async fn free_slot(&self) -> OwnedSemaphorePermit {
-        match Arc::clone(&self.slots).acquire_owned().await {
-            Ok(slot) => slot,
-            // Nobody closes it; were it closed, there would be no slot to wait for.
-            Err(_) => std::future::pending().await,
+    /// Waits until at least one slot is free, which may be for hours.
+    async fn free_slot(&self, part: &Part) -> OwnedSemaphorePermit {
+        let mut slot = std::pin::pin!(Arc::clone(&self.slots).acquire_owned());
+        loop {
+            match tokio::time::timeout(LOOK, &mut slot).await {
+                Ok(Ok(slot)) => return slot,
+                // Nobody closes it; were it closed, there would be no slot to wait for.
+                Ok(Err(_)) => std::future::pending().await,
+                Err(_) => part.moves(),
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::database::{DatabaseUrl, options};
+use super::doctor::Backend;
 use super::{Executor, Result};
 
 mod embedded {
@@ -57,6 +58,42 @@ pub async fn migrate(url: &DatabaseUrl) -> std::result::Result<Vec<String>, Erro
         .iter()
         .map(ToString::to_string)
         .collect())
+}
+
+/// The session that migrates now, if any does.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn holder(db: impl Executor<'_>) -> Result<Option<Backend>> {
+    // A key of 64 bits is shown in two halves, and `objsubid` says that it was one.
+    let row = sqlx::query_as!(
+        Backend,
+        r#"
+        select pg_locks.pid as "pid!", coalesce(application_name, '') as "application!", coalesce(host(client_addr), '') as "client!",
+               extract(epoch from now() - coalesce(backend_start, now()))::double precision as "age_sec!"
+          from pg_locks left join pg_stat_activity using (pid)
+         where locktype = 'advisory' and granted and objsubid = 1
+           and pg_locks.database = (select oid from pg_database where datname = current_database())
+           and (classid::bigint << 32) | objid::bigint = $1
+        "#,
+        LOCK,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row)
+}
+
+/// Ends a session of the server; answers whether there was one to end.
+///
+/// # Errors
+///
+/// [`super::Error::Statement`] when the session is of a role that ours may not end.
+pub async fn end_session(db: impl Executor<'_>, pid: i32) -> Result<bool> {
+    let ended = sqlx::query_scalar!(r#"select pg_terminate_backend($1) as "ended!""#, pid)
+        .fetch_one(db)
+        .await?;
+    Ok(ended)
 }
 
 /// How the database's schema stands to this program.

@@ -165,6 +165,47 @@ pub async fn close(db: impl Executor<'_>, id: RunnerId) -> Result<()> {
     Ok(())
 }
 
+/// Ends a session on an operator's word, whether its lease has passed or not; what it still writes changes
+/// nothing from then on. Answers whether there was one to end.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn give_up(db: impl Executor<'_>, id: RunnerId, actor: &str) -> Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"
+        with ended as (
+            update runner set ended_at = now() where id = $1 and ended_at is null returning id
+        ), logged as (
+            insert into event (kind, actor, detail)
+            select 'runner.given_up', $2, jsonb_build_object('runner_id', id) from ended
+        )
+        select exists (select from ended) as "found!"
+        "#,
+        id.0,
+        actor,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(found)
+}
+
+/// Ends the sessions whose lease has passed and that hold nothing any more, and answers with their number.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn end_lost(db: impl Executor<'_>) -> Result<u64> {
+    let done = sqlx::query!(
+        "update runner set ended_at = now()
+          where ended_at is null and lease_expires_at <= now()
+            and not exists (select from job where job.runner_id = runner.id and job.state = 'running')"
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 pub(super) fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval {

@@ -2,4 +2,5 @@
 
 mod commands;
 mod dev;
+mod doctor;
 mod services;

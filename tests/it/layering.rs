@@ -30,6 +30,10 @@ const FLOORS: &[Floor] = &[
         may_name: &["domain"],
     },
     Floor {
+        name: "alive",
+        may_name: &["domain"],
+    },
+    Floor {
         name: "config",
         may_name: &["domain"],
     },
@@ -47,15 +51,39 @@ const FLOORS: &[Floor] = &[
     },
     Floor {
         name: "api",
-        may_name: &["domain", "store", "app", "config", "telemetry", "shutdown"],
+        may_name: &[
+            "domain",
+            "store",
+            "app",
+            "config",
+            "telemetry",
+            "shutdown",
+            "alive",
+        ],
     },
     Floor {
         name: "runner",
-        may_name: &["domain", "store", "app", "config", "telemetry", "shutdown"],
+        may_name: &[
+            "domain",
+            "store",
+            "app",
+            "config",
+            "telemetry",
+            "shutdown",
+            "alive",
+        ],
     },
     Floor {
         name: "scheduler",
-        may_name: &["domain", "store", "app", "config", "telemetry", "shutdown"],
+        may_name: &[
+            "domain",
+            "store",
+            "app",
+            "config",
+            "telemetry",
+            "shutdown",
+            "alive",
+        ],
     },
     Floor {
         name: "cli",
@@ -63,6 +91,7 @@ const FLOORS: &[Floor] = &[
             "domain",
             "postgres",
             "shutdown",
+            "alive",
             "config",
             "telemetry",
             "store",

@@ -7,6 +7,7 @@
 
 mod api;
 mod cli;
+mod deploy;
 mod layering;
 mod openapi;
 mod outage;

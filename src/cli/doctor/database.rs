@@ -1,0 +1,149 @@
+//! The database: reached, of an age, ours, with the time of day and room for connections.
+
+use super::{Check, duration, queue};
+use crate::domain::clock;
+use crate::domain::environment::DatabaseUrl;
+use crate::store::migrate::{Fit, fit, holder};
+use crate::store::{self, Pool, doctor};
+
+/// The oldest PostgreSQL this program is tested with.
+const OLDEST: i32 = 150_000;
+/// How far the clocks of this host and of the server may be apart, in seconds: leases go by the server's alone,
+/// but what people compare are logs.
+const SKEW_SEC: f64 = 2.0;
+/// How long a transaction may be open, in seconds, before it holds up tidying.
+const OPEN_SEC: f64 = 600.0;
+
+/// A project and its directory.
+pub(super) type Project = (String, String);
+
+/// Looks at the database and at what it says of queue, runners and tokens. Answers with the projects.
+pub(super) async fn look(url: &DatabaseUrl, checks: &mut Vec<Check>) -> Vec<Project> {
+    if let Err(error) = store::database::reach(url, "orchestrator-doctor").await {
+        checks.push(Check::fail(
+            "database",
+            error.to_string(),
+            "is the server running, and do DATABASE_URL, pg_hba.conf and the firewall let this user in?",
+        ));
+        return Vec::new();
+    }
+    match examine(url, checks).await {
+        Ok(projects) => projects,
+        Err(error) => {
+            let remedy = "the server was there a moment ago; look at its log, then run doctor again";
+            checks.push(Check::fail("database", error.to_string(), remedy));
+            Vec::new()
+        }
+    }
+}
+
+async fn examine(url: &DatabaseUrl, checks: &mut Vec<Check>) -> store::Result<Vec<Project>> {
+    let pool = store::database::pool(url, "orchestrator-doctor", 1)?;
+    server(&pool, checks).await?;
+    transactions(&pool, checks).await?;
+    let fit = fit(&pool).await?;
+    checks.push(schema(fit));
+    if let Some(holder) = holder(&pool).await? {
+        checks.push(Check::warn(
+            "migration",
+            format!("session {} holds the migration lock", holder.pid),
+            "let it finish; if it hangs: orchestrator unlock",
+        ));
+    }
+    if matches!(fit, Fit::Behind { .. }) {
+        return Ok(Vec::new());
+    }
+    let closed = doctor::closed_tables(&pool).await?;
+    if !closed.is_empty() {
+        checks.push(Check::fail(
+            "role",
+            format!("this role may not read and write {}", closed.join(", ")),
+            "run the services as the role that migrated, or as orchestrator_app",
+        ));
+        return Ok(Vec::new());
+    }
+    queue::look(&pool, checks).await?;
+    doctor::directories(&pool).await
+}
+
+async fn server(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()> {
+    // The first statement also connects.
+    doctor::server(pool).await?;
+    let before = clock::now();
+    let server = doctor::server(pool).await?;
+    let after = clock::now();
+    let version = format!("PostgreSQL {}", server.version);
+    checks.push(match server {
+        _ if server.standby => Check::fail(
+            "database",
+            format!("{version}, a standby"),
+            "point DATABASE_URL at the primary",
+        ),
+        _ if server.number < OLDEST => Check::fail("database", version, "use PostgreSQL 15 or newer"),
+        _ => Check::ok("database", version),
+    });
+    checks.push(match server.superuser {
+        true => Check::warn(
+            "role",
+            format!("{} is a superuser", server.role),
+            "give the services a role that is none: what they do needs rows only",
+        ),
+        false => Check::ok("role", format!("{}, no superuser", server.role)),
+    });
+    if !server.careless.is_empty() {
+        checks.push(Check::warn(
+            "durability",
+            format!("the server runs with {}", server.careless.join(", ")),
+            "turn them on, unless losing accepted jobs, or growing tables, is no matter here",
+        ));
+    }
+    let middle = before + (after - before) / 2;
+    let skew = (server.clock - middle).as_seconds_f64();
+    checks.push(match skew.abs() > SKEW_SEC {
+        true => Check::warn(
+            "clock",
+            format!("the server's clock is {skew:+.1} s from this host's"),
+            "run an NTP client on both; jobs go by the server's clock, logs by the host's",
+        ),
+        false => Check::ok("clock", "this host's clock and the server's agree"),
+    });
+    let (used, room) = (server.connections, i64::from(server.room));
+    let found = format!("{used} of {room} connections are taken");
+    let remedy = "raise max_connections, lower DATABASE_MAX_CONNECTIONS, or run fewer processes";
+    checks.push(match used * 100 / room.max(1) {
+        95.. => Check::fail("connections", found, remedy),
+        80.. => Check::warn("connections", found, remedy),
+        _ => Check::ok("connections", found),
+    });
+    Ok(())
+}
+
+async fn transactions(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()> {
+    if let Some(oldest) = doctor::oldest_transaction(pool).await?
+        && oldest.age_sec > OPEN_SEC
+    {
+        checks.push(Check::warn(
+            "transactions",
+            format!(
+                "session {} ({}) has had a transaction open for {}, which keeps dead rows in every table",
+                oldest.pid,
+                oldest.application,
+                duration(oldest.age_sec)
+            ),
+            format!("end it: select pg_terminate_backend({})", oldest.pid),
+        ));
+    }
+    Ok(())
+}
+
+fn schema(fit: Fit) -> Check {
+    match fit {
+        Fit::Current => Check::ok("schema", "is this program's"),
+        Fit::Behind { .. } => Check::fail("schema", fit.to_string(), "run: orchestrator migrate"),
+        Fit::Ahead { .. } => Check::warn(
+            "schema",
+            fit.to_string(),
+            "upgrade the program, unless this is a roll-back",
+        ),
+    }
+}
