@@ -98,7 +98,7 @@ async fn runners(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()> {
             let busy: i64 = some.iter().map(|runner| runner.running).sum();
             Check::ok(
                 "runners",
-                format!("{} are there, {busy} of {slots} slots busy", some.len()),
+                format!("{} there, {busy} of {slots} slots busy", some.len()),
             )
         }
     });
