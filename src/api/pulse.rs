@@ -44,7 +44,7 @@ pub async fn tell(address: SocketAddr, pool: Pool, alive: Alive, stop: Cancellat
                 }
             }
             Ok(Ok(false)) => {
-                tracing::warn!(http.address = %address, "the API does not answer itself with 200")
+                tracing::warn!(http.address = %address, "the API does not answer itself with 200");
             }
             Ok(Err(error)) => {
                 tracing::warn!(http.address = %address, error = %error, "the API cannot reach itself");

@@ -8,11 +8,15 @@ use clap::Args;
 use super::output;
 use super::settings::{self, Setting};
 
-/// Settings that the file for services begins with set, because no default is right for all.
-const CHOSEN: [(&str, &str); 1] = [(
-    "DATABASE_URL",
-    "postgresql://orchestrator@localhost/orchestrator?host=/run/postgresql",
-)];
+/// Settings that the file for services begins with set: no default is right for all, or it is for a host without nginx.
+const CHOSEN: [(&str, &str); 2] = [
+    (
+        "DATABASE_URL",
+        "postgresql://orchestrator@localhost/orchestrator?host=/run/postgresql",
+    ),
+    // nginx of deploy/nginx, which hands on one address.
+    ("TRUSTED_PROXIES", "127.0.0.1"),
+];
 /// Settings that the units give each service themselves; in the file, they would be one for all.
 const OF_THE_UNITS: [&str; 1] = ["RUNNER_INSTANCE"];
 
