@@ -10,6 +10,7 @@
 
 mod api;
 pub mod env_file;
+mod sensitive;
 mod value;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 pub use api::Api;
+pub use sensitive::Sensitive;
 pub use value::{List, Secretly};
 use value::{parse_aliases, parse_seconds, parse_tokens};
 
@@ -170,6 +172,9 @@ pub struct Runner {
         value_delimiter = ','
     )]
     pub env_allowlist: Vec<String>,
+    /// What must not be seen.
+    #[command(flatten)]
+    pub sensitive: Sensitive,
     /// Most bytes of output kept of one step; head and tail are kept, the cut is said
     #[arg(long, env = "MAX_SUBPROCESS_OUTPUT_CHARS", value_name = "BYTES", default_value_t = 1024 * 1024,
           value_parser = clap::value_parser!(u64).range(1024..=1024 * 1024 * 1024))]

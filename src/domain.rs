@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits, reads a clock or knows PostgreSQL or HTTP; everything can be tested by calling it.
 
+pub mod ansi;
 pub mod attempt;
 pub mod clock;
 pub mod environment;

@@ -5,6 +5,7 @@
 //! `attempt` runs the steps of one job, `step` runs one process, `settler` ends attempts in batches.
 
 pub mod process;
+pub mod redact;
 pub mod sandbox;
 
 mod attempt;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub limits: process::Limits,
     /// What they run in.
     pub sandbox: sandbox::Sandbox,
+    /// What must not be seen.
+    pub sensitive: redact::Sensitive,
     /// How much steps yield to the services, from 0, not at all, to 19.
     pub nice: u8,
     /// Whom to tell that it is ready and lives.

@@ -15,13 +15,14 @@ use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures_util::stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::admission::Streams;
 use super::auth::{Allowed, Read};
-use super::extract::{JobPath, no_such_job};
+use super::extract::{JobPath, Parameters, no_such_job};
 use super::problem::Problem;
+use crate::domain::ansi::Stripper;
 use crate::domain::id::JobId;
 use crate::domain::job::{Code, JobState};
 use crate::store::{self, Pool, log};
@@ -100,9 +101,60 @@ impl FromRequestParts<Api> for LastEvent {
     }
 }
 
+/// How the text is written.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    /// As it was printed: a terminal shows its colours.
+    #[default]
+    Terminal,
+    /// As it reads: without escape sequences and control characters.
+    Text,
+}
+
+/// Writes pieces of output in a format; an escape sequence may be cut between two.
+#[derive(Default)]
+struct Writer {
+    format: Format,
+    stdout: Stripper,
+    stderr: Stripper,
+}
+
+impl Writer {
+    fn of(format: Format) -> Self {
+        Self {
+            format,
+            ..Self::default()
+        }
+    }
+
+    fn write(&mut self, mut line: log::Line) -> log::Line {
+        if self.format == Format::Text {
+            let stripper = match line.stream.as_str() {
+                "stderr" => &mut self.stderr,
+                _ => &mut self.stdout,
+            };
+            line.body = stripper.parts(&line.body).concat();
+        }
+        line
+    }
+}
+
+/// How the output is to be written.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Writing {
+    /// `terminal` keeps colours and other escape sequences, `text` leaves them out.
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
+}
+
 /// Read or follow a job's output
 ///
-/// As `text/plain`: everything printed up to now, in order. With `Accept: text/event-stream`: an
+/// As `text/plain`: everything printed up to now, in order, with the escape sequences that colour it, or
+/// without them (`format=text`). With `Accept: text/event-stream`: an
 /// event `log` for each piece, as it comes, until an event `end` says how the job ended. Their data
 /// is JSON: `attempt`, `seq`, `position` (of the step), `stream` (`stdout`, `stderr`, `system`), `at`
 /// and `body` of a `log`; `state`, `code` and `message` of the `end`. An event's id is `attempt-seq`;
@@ -113,7 +165,7 @@ impl FromRequestParts<Api> for LastEvent {
     path = "/api/v1/jobs/{id}/logs",
     operation_id = "readLogs",
     tag = "jobs",
-    params(("id" = JobId, Path, description = "The job"), LastEvent),
+    params(("id" = JobId, Path, description = "The job"), Writing, LastEvent),
     responses((status = 200, description = "What the steps printed", content(
         (String = "text/plain", example = "hello\n"),
         (String = "text/event-stream", example = "event: log\nid: 1-0\ndata: {\"attempt\":1,\"seq\":0,\"position\":0,\"stream\":\"stdout\",\"at\":\"2030-01-01T02:00:00Z\",\"body\":\"hello\\n\"}\n\nevent: end\ndata: {\"state\":\"succeeded\",\"code\":null,\"message\":null}\n\n"),
@@ -124,6 +176,7 @@ pub(super) async fn read(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
     JobPath(id): JobPath,
+    Parameters(writing): Parameters<Writing>,
     LastEvent(after): LastEvent,
     Extension(streams): Extension<Streams>,
     headers: HeaderMap,
@@ -131,10 +184,11 @@ pub(super) async fn read(
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
     standing.ok_or_else(|| no_such_job(id))?;
     if !wants_events(&headers) {
-        return text(api.pool, id, after).await;
+        return text(api.pool, id, after, writing.format).await;
     }
     let seat = streams.seat()?;
-    let events = Follower::new(api.pool, id, after, api.stop, seat).events();
+    let writer = Writer::of(writing.format);
+    let events = Follower::new(api.pool, id, after, writer, api.stop, seat).events();
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
     Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
 }
@@ -149,9 +203,9 @@ fn wants_events(headers: &HeaderMap) -> bool {
 
 /// Everything up to now. The first rows are read before the answer begins, so that a database that
 /// is away is still a problem and not a cut text.
-async fn text(pool: Pool, id: JobId, after: log::Place) -> Result<Response, Problem> {
+async fn text(pool: Pool, id: JobId, after: log::Place, format: Format) -> Result<Response, Problem> {
     let first = log::after(&pool, id, after, ROWS).await?;
-    let rows = stream::try_unfold(Some(first), move |rows| {
+    let rows = stream::try_unfold((Some(first), Writer::of(format)), move |(rows, mut writer)| {
         let pool = pool.clone();
         async move {
             let Some(rows) = rows else { return Ok(None) };
@@ -161,8 +215,8 @@ async fn text(pool: Pool, id: JobId, after: log::Place) -> Result<Response, Prob
                 true => None,
                 false => Some(log::after(&pool, id, place, ROWS).await?),
             };
-            let text: String = rows.into_iter().map(|line| line.body).collect();
-            Ok::<_, store::Error>(Some((text, next)))
+            let text: String = rows.into_iter().map(|line| writer.write(line).body).collect();
+            Ok::<_, store::Error>(Some((text, (next, writer))))
         }
     });
     let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];

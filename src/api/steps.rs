@@ -48,6 +48,21 @@ pub(super) struct Step {
     /// Bytes printed on both streams.
     #[schema(minimum = 0)]
     output_bytes: i64,
+    /// Bytes of that kept in the log, after redaction and the cut.
+    #[schema(minimum = 0)]
+    logged_bytes: i64,
+    /// How often a secret was taken out of what it printed.
+    #[schema(minimum = 0)]
+    redactions: i32,
+    /// Time from start to end, in milliseconds.
+    #[schema(minimum = 0)]
+    wall_ms: i64,
+    /// Processor time of all its processes, in milliseconds.
+    #[schema(minimum = 0)]
+    cpu_ms: i64,
+    /// Most memory the largest of its processes held at once, in bytes.
+    #[schema(minimum = 0)]
+    peak_memory_bytes: i64,
 }
 
 impl From<store::step::Step> for Step {
@@ -65,6 +80,11 @@ impl From<store::step::Step> for Step {
             started_at: step.started_at,
             finished_at: step.finished_at,
             output_bytes: step.output_bytes,
+            logged_bytes: step.measured.logged_bytes,
+            redactions: step.measured.redactions,
+            wall_ms: (step.finished_at - step.started_at).num_milliseconds(),
+            cpu_ms: step.measured.cpu_ms,
+            peak_memory_bytes: step.measured.peak_memory_bytes,
         }
     }
 }

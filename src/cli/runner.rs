@@ -8,6 +8,7 @@ use crate::alive::Alive;
 use crate::app::schema;
 use crate::config::SandboxKind;
 use crate::runner::process::{Credentials, Limits, Supervisor, limits};
+use crate::runner::redact::{Secrets, Sensitive};
 use crate::runner::sandbox::{self, Sandbox};
 use crate::shutdown::Stop;
 use crate::{config, runner, store};
@@ -85,6 +86,10 @@ pub(super) async fn settings(
         limits: limits(from, credentials),
         nice: from.step_nice,
         alive: Alive::default(),
+        sensitive: Sensitive {
+            names: from.sensitive.sensitive_env_vars.clone(),
+            secrets: Secrets::of(from.sensitive.values().iter().map(String::as_str)),
+        },
     })
 }
 

@@ -116,6 +116,21 @@ pub struct StepRecord {
     pub finished_at: DateTime<Utc>,
     /// Bytes printed on both streams.
     pub output_bytes: i64,
+    /// What it used.
+    pub measured: Measured,
+}
+
+/// What a step used. Sums are of all its processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Processor time, in milliseconds.
+    pub cpu_ms: i64,
+    /// Most memory the largest of its processes held at once, in bytes.
+    pub peak_memory_bytes: i64,
+    /// Bytes of its output kept in the log.
+    pub logged_bytes: i64,
+    /// How often a secret was taken out of its output.
+    pub redactions: i32,
 }
 
 impl StepRecord {

@@ -1,4 +1,4 @@
-//! What a step prints becomes rows while it runs: readable, in order, bounded.
+//! What a step prints becomes rows while it runs: readable, in order, without secrets, bounded.
 
 mod text;
 
@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::process::{Chunk, Stream};
+use super::redact::{Redactor, Secrets};
 use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::attempt::Fence;
@@ -31,6 +32,17 @@ pub(super) struct Log<'a> {
     limit: u64,
     /// Told when the attempt has to stop: nothing waits for the database then.
     stop: &'a CancellationToken,
+    /// What must not be seen of the step that runs.
+    secrets: Secrets,
+}
+
+/// What came of a step's output.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kept {
+    /// Bytes in the log.
+    pub(super) bytes: u64,
+    /// How many secrets were taken out.
+    pub(super) redactions: u32,
 }
 
 impl<'a> Log<'a> {
@@ -41,21 +53,32 @@ impl<'a> Log<'a> {
             seq: 0,
             limit,
             stop,
+            secrets: Secrets::default(),
         }
+    }
+
+    /// Begins with another step, of which these must not be seen.
+    pub(super) fn begin(&mut self, secrets: Secrets) {
+        self.secrets = secrets;
     }
 
     /// Writes a line of the runner's own.
     pub(super) async fn say(&mut self, position: i16, text: &str) {
+        let (text, _) = self.secrets.redact(text);
         let line = self.line(position, "system", clock::now(), format!("{text}\n"));
         self.write(&[line]).await;
     }
 
     /// Writes what arrives until the senders are gone. Of more than the limit, head and tail are
     /// kept and the cut is said.
-    pub(super) async fn keep(&mut self, position: i16, mut chunks: mpsc::Receiver<Chunk>) {
-        let mut decoder = text::Decoder::default();
-        let mut head = self.limit / 2;
-        let mut tail = Tail::new(self.limit - head);
+    pub(super) async fn keep(&mut self, position: i16, mut chunks: mpsc::Receiver<Chunk>) -> Kept {
+        let secrets = self.secrets.clone();
+        let (mut decoder, mut redactor) = (text::Decoder::default(), Redactor::new(&secrets));
+        let mut head = Head {
+            room: self.limit / 2,
+            used: 0,
+        };
+        let mut tail = Tail::new(self.limit - head.room);
         while let Some(first) = chunks.recv().await {
             let mut rows = Vec::new();
             let flush_at = tokio::time::Instant::now() + GATHER;
@@ -64,9 +87,8 @@ impl<'a> Log<'a> {
             while let Some(chunk) = next {
                 gathered += chunk.bytes.len();
                 let body = decoder.decode(chunk.stream, &chunk.bytes);
-                let (kept, rest) = text::split_at_most(body, usize::try_from(head).unwrap_or(usize::MAX));
-                head -= kept.len() as u64;
-                self.join(&mut rows, position, &chunk, kept);
+                let body = redactor.pass(chunk.stream, &body);
+                let rest = self.fill(&mut head, &mut rows, position, &chunk, body);
                 tail.push(&chunk, rest);
                 next = match gathered < ROW {
                     true => tokio::time::timeout_at(flush_at, chunks.recv())
@@ -78,19 +100,42 @@ impl<'a> Log<'a> {
             }
             self.write(&rows).await;
         }
-        for (stream, rest) in decoder.finish() {
+        let mut rows = Vec::new();
+        let halves = decoder
+            .finish()
+            .map(|(stream, half)| (stream, redactor.pass(stream, &half)));
+        for (stream, body) in halves.into_iter().chain(redactor.finish()) {
             let chunk = Chunk {
                 stream,
                 at: clock::now(),
                 bytes: bytes::Bytes::new(),
             };
+            let rest = self.fill(&mut head, &mut rows, position, &chunk, body);
             tail.push(&chunk, rest);
         }
-        self.end(position, tail).await;
+        let kept = Kept {
+            bytes: head.used + tail.held,
+            redactions: redactor.count(),
+        };
+        self.end(position, rows, tail).await;
+        kept
     }
 
-    async fn end(&mut self, position: i16, tail: Tail) {
-        let mut rows = Vec::new();
+    /// Takes of `body` what the head still has room for; answers with the rest.
+    fn fill(
+        &mut self,
+        head: &mut Head,
+        rows: &mut Vec<NewLine>,
+        position: i16,
+        chunk: &Chunk,
+        body: String,
+    ) -> String {
+        let (kept, rest) = head.take(body);
+        self.join(rows, position, chunk, kept);
+        rest
+    }
+
+    async fn end(&mut self, position: i16, mut rows: Vec<NewLine>, tail: Tail) {
         if tail.dropped > 0 {
             let cut = format!(
                 "… {} bytes left out: the step printed more than is kept …\n",
@@ -167,6 +212,26 @@ fn name(stream: Stream) -> &'static str {
     match stream {
         Stream::Stdout => "stdout",
         Stream::Stderr => "stderr",
+    }
+}
+
+/// The first bytes.
+struct Head {
+    room: u64,
+    used: u64,
+}
+
+impl Head {
+    /// What there is room for, and the rest.
+    fn take(&mut self, body: String) -> (String, String) {
+        let (kept, rest) = text::split_at_most(body, usize::try_from(self.room).unwrap_or(usize::MAX));
+        self.used += kept.len() as u64;
+        // Nothing follows what was cut, or the order would not be that of the output.
+        self.room = match rest.is_empty() {
+            true => self.room - kept.len() as u64,
+            false => 0,
+        };
+        (kept, rest)
     }
 }
 

@@ -11,7 +11,7 @@ use super::held::{Brake, Reason};
 use super::logs::Log;
 use super::process::{self, Command, End, Limits, Outcome, Refusal, SpawnError};
 use super::sandbox::Plan;
-use crate::domain::attempt::{Failure, StepRecord};
+use crate::domain::attempt::{Failure, Measured, StepRecord};
 use crate::domain::clock;
 use crate::domain::id::JobId;
 use crate::domain::job::Code;
@@ -40,12 +40,15 @@ pub(super) async fn run(
     log: &mut Log<'_>,
     brake: &Brake,
 ) -> StepRecord {
-    let record = match step.agent.as_str() {
+    let secrets = settings.sensitive.of_step(&step.env);
+    log.begin(secrets.clone());
+    let mut record = match step.agent.as_str() {
         "command" => command(settings, step, place, log, brake).await,
         "noop" => blank(step, place, clock::now()),
         _ => simulate(step, place, log).await,
     };
-    if let Some(failure) = &record.failure {
+    if let Some(failure) = &mut record.failure {
+        failure.message = secrets.redact(&failure.message).0;
         log.say(
             place.position,
             &format!("step {}: {}", step.step_id, failure.message),
@@ -94,14 +97,19 @@ async fn command(
         output,
         brake.token().clone(),
     );
-    let (ended, ()) = tokio::join!(running, log.keep(place.position, chunks));
+    let (ended, kept) = tokio::join!(running, log.keep(place.position, chunks));
     let mut record = blank(step, place, started_at);
+    record.measured.logged_bytes = whole(kept.bytes);
+    record.measured.redactions = kept.redactions.try_into().unwrap_or(i32::MAX);
+    metrics::counter!("orchestrator_redactions_total").increment(kept.redactions.into());
     match ended {
         Err(error) => record.failure = Some(not_started(&error)),
         Ok(outcome) => {
             record.started_at = outcome.started_at;
             record.finished_at = outcome.finished_at;
-            record.output_bytes = outcome.output_bytes.try_into().unwrap_or(i64::MAX);
+            record.output_bytes = whole(outcome.output_bytes);
+            record.measured.cpu_ms = whole(outcome.cpu.as_millis());
+            record.measured.peak_memory_bytes = whole(outcome.peak_memory_bytes);
             (record.exit_code, record.signal) = codes(&outcome);
             record.failure = failure(step, &outcome, brake.reason());
             if outcome.oom_kills > 0 {
@@ -152,6 +160,11 @@ fn limits(settings: &Settings, policy: &Policy) -> Limits {
         processes: lower(host.processes, job.pids),
         ..host
     }
+}
+
+/// A count as the tables hold it.
+fn whole(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 fn codes(outcome: &Outcome) -> (Option<i32>, Option<i32>) {
@@ -246,5 +259,6 @@ fn blank(step: &StepSpec, place: &Place<'_>, started_at: chrono::DateTime<chrono
         started_at,
         finished_at: clock::now(),
         output_bytes: 0,
+        measured: Measured::default(),
     }
 }

@@ -68,15 +68,16 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
             select id, attempt, $1, claimed_at, greatest(now(), claimed_at), outcome, attempt_code from held
         ), stepped as (
             insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
-                              signal, started_at, finished_at, output_bytes)
+                              signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions)
             select step.job_id, step.attempt, step.ordinal, step.position, step.step_id, step.agent, step.status,
                    step.code, step.message, step.exit_code, step.signal, step.started_at, step.finished_at,
-                   step.output_bytes
+                   step.output_bytes, step.cpu_ms, step.peak_memory_bytes, step.logged_bytes, step.redactions
               from unnest($8::uuid[], $9::int[], $10::smallint[], $11::smallint[], $12::text[], $13::text[], $14::text[],
                           $15::text[], $16::text[], $17::int[], $18::int[], $19::timestamptz[], $20::timestamptz[],
-                          $21::bigint[])
+                          $21::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::int[])
                    as step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
-                            signal, started_at, finished_at, output_bytes)
+                            signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes,
+                            redactions)
               join held on held.id = step.job_id
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
@@ -107,6 +108,10 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
         &columns.steps.finished,
         &columns.steps.output_bytes,
         &columns.waits,
+        &columns.steps.cpu_ms,
+        &columns.steps.peak_memory_bytes,
+        &columns.steps.logged_bytes,
+        &columns.steps.redactions,
     )
     .fetch_all(db)
     .await?;
@@ -159,6 +164,10 @@ struct StepColumns<'a> {
     started: Vec<DateTime<Utc>>,
     finished: Vec<DateTime<Utc>>,
     output_bytes: Vec<i64>,
+    cpu_ms: Vec<i64>,
+    peak_memory_bytes: Vec<i64>,
+    logged_bytes: Vec<i64>,
+    redactions: Vec<i32>,
 }
 
 impl<'a> Columns<'a> {
@@ -202,5 +211,9 @@ impl<'a> StepColumns<'a> {
         self.started.push(step.started_at);
         self.finished.push(step.finished_at.max(step.started_at));
         self.output_bytes.push(step.output_bytes);
+        self.cpu_ms.push(step.measured.cpu_ms);
+        self.peak_memory_bytes.push(step.measured.peak_memory_bytes);
+        self.logged_bytes.push(step.measured.logged_bytes);
+        self.redactions.push(step.measured.redactions);
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::named::Named;
 use super::{Executor, Result};
-use crate::domain::attempt::{Fence, StepRecord};
+use crate::domain::attempt::{Fence, Measured, StepRecord};
 use crate::domain::id::{JobId, RunnerId};
 use crate::domain::job::Code;
 
@@ -29,8 +29,8 @@ pub async fn record(
             returning id
         ), recorded as (
             insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
-                              signal, started_at, finished_at, output_bytes)
-            select id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 from held
+                              signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions)
+            select id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20 from held
             -- written before, when the answer to that was lost
             on conflict do nothing
         )
@@ -52,6 +52,10 @@ pub async fn record(
         step.started_at,
         step.finished_at.max(step.started_at),
         step.output_bytes,
+        step.measured.cpu_ms,
+        step.measured.peak_memory_bytes,
+        step.measured.logged_bytes,
+        step.measured.redactions,
     )
     .fetch_one(db)
     .await?;
@@ -85,6 +89,8 @@ pub struct Step {
     pub finished_at: DateTime<Utc>,
     /// Bytes printed.
     pub output_bytes: i64,
+    /// What it used.
+    pub measured: Measured,
 }
 
 /// The steps of a job that ended, in order.
@@ -96,7 +102,7 @@ pub async fn of_job(db: impl Executor<'_>, job: JobId) -> Result<Vec<Step>> {
     let rows = sqlx::query!(
         r#"
         select attempt, position, step_id, agent, status, code as "code: Named<Code>", message, exit_code, signal,
-               started_at, finished_at, output_bytes
+               started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions
           from step
          where job_id = $1
          order by attempt, ordinal
@@ -120,6 +126,12 @@ pub async fn of_job(db: impl Executor<'_>, job: JobId) -> Result<Vec<Step>> {
             started_at: row.started_at,
             finished_at: row.finished_at,
             output_bytes: row.output_bytes,
+            measured: Measured {
+                cpu_ms: row.cpu_ms,
+                peak_memory_bytes: row.peak_memory_bytes,
+                logged_bytes: row.logged_bytes,
+                redactions: row.redactions,
+            },
         })
         .collect())
 }

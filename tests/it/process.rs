@@ -3,6 +3,7 @@
 mod confinement;
 mod endings;
 mod output;
+mod redaction;
 mod refusals;
 mod runner;
 mod sandbox;

@@ -9,7 +9,7 @@ use futures_util::{Stream, stream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::{LogEnd, LogEvent, ROWS, place};
+use super::{LogEnd, LogEvent, ROWS, Writer, place};
 use crate::domain::id::JobId;
 use crate::store::job::Standing;
 use crate::store::log::{self, Line, Place};
@@ -25,6 +25,7 @@ pub(super) struct Follower {
     pool: Pool,
     job: JobId,
     seen: Place,
+    writer: Writer,
     stop: CancellationToken,
     read: VecDeque<Line>,
     pause: Duration,
@@ -38,6 +39,7 @@ impl Follower {
         pool: Pool,
         job: JobId,
         seen: Place,
+        writer: Writer,
         stop: CancellationToken,
         seat: OwnedSemaphorePermit,
     ) -> Self {
@@ -45,6 +47,7 @@ impl Follower {
             pool,
             job,
             seen,
+            writer,
             stop,
             read: VecDeque::new(),
             pause: PAUSES.0,
@@ -71,7 +74,7 @@ impl Follower {
                 return None;
             }
             if let Some(line) = self.read.pop_front() {
-                return Some(logged(line));
+                return Some(logged(self.writer.write(line)));
             }
             match self.look().await {
                 Ok(Some(standing)) => return Some(self.end(standing)),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use orchestrator::app::lease::Session;
-use orchestrator::domain::attempt::{Ending, Failure, Fence, StepRecord};
+use orchestrator::domain::attempt::{Ending, Failure, Fence, Measured, StepRecord};
 use orchestrator::domain::clock::now;
 use orchestrator::domain::id::{JobId, RunnerId};
 use orchestrator::domain::job::Code;
@@ -207,6 +207,12 @@ async fn steps_attempts_and_events_tell_what_happened() {
         started_at: now(),
         finished_at: now(),
         output_bytes: 6,
+        measured: Measured {
+            cpu_ms: 12,
+            peak_memory_bytes: 3_000_000,
+            logged_bytes: 5,
+            redactions: 1,
+        },
     };
     assert!(session.record_step(fence, &step, 0).await.unwrap());
     settle(&session, fence, Ending::Failed(failure)).await;
@@ -214,6 +220,9 @@ async fn steps_attempts_and_events_tell_what_happened() {
     let steps = json(server.get(&at("/steps"))).await;
     assert_eq!(steps["items"][0]["status"], "failed");
     assert_eq!(steps["items"][0]["exit_code"], 3);
+    let used =
+        ["cpu_ms", "peak_memory_bytes", "logged_bytes", "redactions"].map(|name| &steps["items"][0][name]);
+    assert_eq!(used, [12, 3_000_000, 5, 1]);
     let attempts = json(server.get(&at("/attempts"))).await;
     assert_eq!(attempts["items"].as_array().unwrap().len(), 1);
     assert_eq!(attempts["items"][0]["outcome"], "failed");

@@ -109,6 +109,49 @@ async fn the_text_is_everything_that_was_printed_in_order() {
 }
 
 #[tokio::test]
+async fn colours_stay_for_a_terminal_and_are_left_out_of_text() {
+    let server = Server::start().await;
+    let job = server.job("demo").await;
+    let session = session(&server).await;
+    let fence = claim(&session).await;
+    // A sequence that is cut between two pieces, with another stream's in between.
+    let pieces = [
+        ("stdout", "\x1b[1;3"),
+        ("stderr", "\x1b[2Kerror\n"),
+        ("stdout", "1mred\x1b[0m\n"),
+    ];
+    let lines = pieces.iter().zip(0..).map(|((stream, body), seq)| NewLine {
+        stream,
+        body: (*body).to_owned(),
+        ..line(seq)
+    });
+    assert!(
+        session
+            .append_log(fence, &lines.collect::<Vec<_>>())
+            .await
+            .unwrap()
+    );
+    let text = async |format: &str| {
+        let answer = server
+            .get(&format!("/api/v1/jobs/{job}/logs{format}"))
+            .send()
+            .await
+            .unwrap();
+        answer.text().await.unwrap()
+    };
+    let printed: String = pieces.iter().map(|(_, body)| *body).collect();
+    assert_eq!(text("").await, printed);
+    assert_eq!(text("?format=terminal").await, printed);
+    assert_eq!(text("?format=text").await, "error\nred\n");
+    let refused = server
+        .get(&format!("/api/v1/jobs/{job}/logs?format=html"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), 422);
+}
+
+#[tokio::test]
 async fn a_job_that_printed_nothing_has_an_empty_text() {
     let server = Server::start().await;
     let job = server.job("demo").await;

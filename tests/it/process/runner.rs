@@ -35,7 +35,7 @@ impl Ground {
     }
 
     /// Steps run without one.
-    async fn bare(environment: &[(&str, &str)]) -> Self {
+    pub(super) async fn bare(environment: &[(&str, &str)]) -> Self {
         Self::new(&[&[("SANDBOX", "off")], environment].concat()).await
     }
 
@@ -167,6 +167,23 @@ async fn a_line_of_a_hundred_megabytes_and_a_million_single_bytes_leave_it_flat_
     assert!(grown < 24, "from {before} MB by {grown} MB");
     let log = ground.log(line, "stdout").await;
     assert!(log.bytes().all(|byte| byte == b'x') && log.len() <= 1024 * 1024);
+}
+
+#[tokio::test]
+async fn what_a_step_used_is_in_its_row() {
+    let ground = Ground::bare(&[("MAX_SUBPROCESS_OUTPUT_CHARS", "1024")]).await;
+    // Seconds of work and 40 MB, in a child that is waited for.
+    let script = r#"python3 -c 'import time
+held = b"x" * 40_000_000
+while time.process_time() < 0.3: pass
+print("y" * 3000)'; true"#;
+    let job = ground.submit(&["sh", "-c", script]).await;
+    assert_eq!(ground.end(job).await, "succeeded");
+    let used = format!(
+        "select cpu_ms >= 300 and cpu_ms < 30000 and peak_memory_bytes > 40000000 and output_bytes = 3001
+                and logged_bytes = 1024 and redactions = 0 from step where job_id = '{job}'"
+    );
+    assert_eq!(ask(&ground.pool, &used).await, "true");
 }
 
 #[tokio::test]
