@@ -2,10 +2,13 @@
 //!
 //! Nothing here waits, reads a clock or knows PostgreSQL or HTTP; everything can be tested by calling it.
 
+pub mod address;
 pub mod ansi;
 pub mod attempt;
+pub mod callback;
 pub mod clock;
 pub mod environment;
+pub mod hook;
 pub mod id;
 pub mod job;
 pub mod name;
@@ -14,5 +17,7 @@ pub mod policy;
 pub mod problem;
 pub mod retry;
 pub mod schedule;
+pub mod seal;
+pub mod signature;
 pub mod spec;
 pub mod token;

@@ -49,4 +49,12 @@ ids! {
     RunnerId,
     /// A schedule.
     ScheduleId,
+    /// A hook.
+    HookId,
+    /// An event that came in at a hook.
+    HookDeliveryId,
+    /// A callback that goes out.
+    DeliveryId,
+    /// A secret that callbacks are signed with; never the secret.
+    CallbackSecretId,
 }

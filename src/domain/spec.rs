@@ -14,8 +14,8 @@ use super::problem::{self, Violation};
 mod check;
 
 use check::{
-    argv_of, environment, known_agent, name_shape, needs_once, no_nul, no_nul_str, no_nul_within, only_key,
-    only_version, optional_name_shape, prompt_for_agents, step_id_shape, unique_step_ids,
+    argv_of, callback, environment, known_agent, name_shape, needs_once, no_nul, no_nul_str, no_nul_within,
+    only_key, only_version, optional_name_shape, prompt_for_agents, step_id_shape, unique_step_ids,
     within_the_calendar,
 };
 
@@ -112,6 +112,12 @@ pub struct JobSpec {
     #[garde(dive)]
     #[serde(default, skip_serializing_if = "Policy::is_empty")]
     pub policy: Policy,
+    /// Where the job's end is told, by a signed POST: http or https, without credentials, at a public
+    /// address.
+    #[garde(inner(custom(callback)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uri", max_length = 2048, example = "https://example.com/jobs/done")]
+    pub callback_url: Option<String>,
 }
 
 /// A key and how many jobs may run under it at once.

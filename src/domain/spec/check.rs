@@ -165,3 +165,10 @@ pub(super) fn needs_once(needs: &[String], (): &()) -> garde::Result {
         None => Ok(()),
     }
 }
+
+pub(super) fn callback(url: &str, (): &()) -> garde::Result {
+    match crate::domain::callback::read_url(url) {
+        Ok(_) => Ok(()),
+        Err(why) => refuse(why),
+    }
+}
