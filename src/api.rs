@@ -45,6 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::hint::Hints;
+use crate::domain::seal::Keyring;
 use crate::store::Pool;
 use admission::{Admission, Streams};
 use problem::{Kind, Problem};
@@ -62,6 +63,8 @@ pub struct Api {
     pub hints: Hints,
     /// What operators may set.
     pub settings: Settings,
+    /// What opens the secrets of hooks and callbacks. `None`: this server keeps none.
+    pub keys: Option<Keyring>,
     /// What renders this process's metrics.
     pub metrics: PrometheusHandle,
     /// When this is cancelled, streams that follow a job end; [`serve`] cancels it.

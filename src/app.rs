@@ -7,15 +7,19 @@
 
 pub mod authenticate;
 pub mod backoff;
+pub mod callback_secrets;
 pub mod control;
+pub mod deliver;
 pub mod environment;
 pub mod fire_due;
 pub mod follow;
 pub mod hint;
+pub mod hooks;
 pub mod idempotency;
 pub mod lease;
 pub mod maintain;
 pub mod overview;
+pub mod receive;
 pub mod recover;
 pub mod schema;
 pub mod submit;

@@ -5,6 +5,7 @@
 //! to be looked at, 2 something fails.
 
 mod api;
+mod callbacks;
 mod cancel;
 mod completions;
 mod config;

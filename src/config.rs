@@ -9,7 +9,9 @@
 )]
 
 mod api;
+mod callbacks;
 pub mod env_file;
+mod secrets;
 mod sensitive;
 mod value;
 
@@ -20,6 +22,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 pub use api::Api;
+pub use callbacks::Callbacks;
+pub use secrets::Secrets;
 pub use sensitive::Sensitive;
 pub use value::{List, Secretly};
 use value::{parse_aliases, parse_seconds, parse_tokens};

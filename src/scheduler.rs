@@ -1,6 +1,8 @@
 //! The scheduler: what time does. Every scheduler does all of it, and any number may run at once:
 //! rows are locked and occurrences are keyed, so nobody has to be the leader.
 
+pub mod deliver;
+
 use std::time::Duration;
 
 use crate::alive::Alive;

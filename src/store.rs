@@ -4,13 +4,17 @@
 //! changed; zero rows is an answer, not an error. Transactions begin in `app`, never here.
 
 pub mod attempt;
+pub mod callback_secret;
 pub mod claim;
 pub mod control;
 pub mod database;
+pub mod delivery;
 pub mod doctor;
 pub mod event;
 pub mod expire;
 pub mod gate;
+pub mod hook;
+pub mod hook_delivery;
 pub mod idempotency;
 pub mod insert;
 pub mod job;

@@ -109,15 +109,25 @@ pub async fn submit_all(
         }
         _ => {
             let mut transaction = pool.begin().await.map_err(store::Error::from)?;
-            needs::resolve(&mut transaction, &mut jobs, &path).await?;
-            let inserted = store::insert::insert(&mut *transaction, &jobs, None).await?;
-            let accepted = answers(&mut transaction, &jobs, &inserted).await?;
+            let put = put(&mut transaction, &mut jobs, &path).await?;
             transaction.commit().await.map_err(store::Error::from)?;
-            (accepted, inserted)
+            put
         }
     };
     follow_up(pool, hints, &jobs, &inserted).await;
     Ok(accepted)
+}
+
+/// Puts jobs in within a transaction of the caller's, who calls [`follow_up`] after its commit.
+pub(super) async fn put(
+    db: &mut Connection,
+    jobs: &mut [NewJob<'_>],
+    path: impl Fn(usize) -> String + Send + Sync,
+) -> Result<(Vec<Accepted>, Vec<Inserted>), Error> {
+    needs::resolve(db, jobs, path).await?;
+    let inserted = store::insert::insert(&mut *db, jobs, None).await?;
+    let accepted = answers(db, jobs, &inserted).await?;
+    Ok((accepted, inserted))
 }
 
 fn new_job<'a>(caller: &'a Caller, spec: &'a JobSpec, project: ProjectId) -> NewJob<'a> {
@@ -179,7 +189,7 @@ async fn holder(db: &mut Connection, job: &NewJob<'_>) -> Result<JobId, Error> {
 
 /// Wakes runners, and lets in what waits for room or for what has ended already. The jobs are
 /// accepted whatever comes of this: the scheduler does the same at its next tick.
-async fn follow_up(pool: &Pool, hints: &Hints, jobs: &[NewJob<'_>], inserted: &[Inserted]) {
+pub(super) async fn follow_up(pool: &Pool, hints: &Hints, jobs: &[NewJob<'_>], inserted: &[Inserted]) {
     let by_id: BTreeMap<JobId, &NewJob<'_>> = jobs.iter().map(|job| (job.id, job)).collect();
     let mut gates = BTreeSet::new();
     for Inserted { id, state, at_gate } in inserted {
@@ -240,7 +250,7 @@ async fn projects<'a>(
 }
 
 /// What was asked for, as one number: a repeat has the same.
-fn request_hash(spec: &JobSpec) -> [u8; 32] {
+pub(super) fn request_hash(spec: &JobSpec) -> [u8; 32] {
     // What was read from JSON can be written as JSON; were it not, every request would hash alike
     // and a reused key would be answered with the first job, which is the mild way to be wrong.
     Sha256::digest(serde_json::to_vec(spec).unwrap_or_default()).into()

@@ -11,6 +11,7 @@ use crate::app::backoff::Backoff;
 use crate::app::environment;
 use crate::app::hint::Hints;
 use crate::app::{idempotency, schema};
+use crate::domain::seal::Keyring;
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::{api, config, store, telemetry};
@@ -24,6 +25,8 @@ pub(super) struct Api {
     api: config::Api,
     #[command(flatten)]
     environment: config::Environment,
+    #[command(flatten)]
+    secrets: config::Secrets,
 }
 
 impl Api {
@@ -34,6 +37,7 @@ impl Api {
             "orchestrator-api",
             self.database.database_max_connections,
         )?;
+        let keys = self.secrets.keyring().map_err(anyhow::Error::msg)?;
         let listener = listen(&self.api).await?;
         let hints = Hints::start(pool.clone());
         let alive = Alive::start();
@@ -41,7 +45,7 @@ impl Api {
         tokio::spawn(alive.clone().stopping(stop.soft.clone(), api::GRACE));
         tokio::spawn(api::pulse::tell(address, pool.clone(), alive, stop.soft.clone()));
         tokio::spawn(synchronise(pool.clone(), self.environment, stop.clone()));
-        serve(listener, pool, hints, &self.api, stop).await?;
+        serve(listener, pool, hints, &self.api, keys, stop).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -60,6 +64,7 @@ pub(super) async fn serve(
     pool: Pool,
     hints: Hints,
     settings: &config::Api,
+    keys: Option<Keyring>,
     stop: Stop,
 ) -> anyhow::Result<()> {
     let settings = limits(settings)?;
@@ -71,6 +76,7 @@ pub(super) async fn serve(
         pool,
         hints,
         settings,
+        keys,
         metrics,
         stop: stop.soft.clone(),
     };

@@ -14,10 +14,11 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use self::ground::Ground;
-use super::{api, output, runner};
+use super::{api, callbacks, output, runner};
 use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::domain::environment::DatabaseUrl;
+use crate::domain::seal::Keyring;
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::{config, scheduler, store};
@@ -41,6 +42,10 @@ pub(super) struct Dev {
     api: config::Api,
     #[command(flatten)]
     scheduler: config::Scheduler,
+    #[command(flatten)]
+    secrets: config::Secrets,
+    #[command(flatten)]
+    callbacks: config::Callbacks,
     /// Post a sample job through the webhook, follow it to its end, and keep serving
     #[arg(long)]
     demo: bool,
@@ -67,11 +72,13 @@ impl Dev {
         let hints = Hints::start(pool.clone());
         // Stopped in this order: runners hand back what they hold, the scheduler ends, the API last.
         let (working, serving) = (Stop::default(), Stop::default());
-        let work = self.work(ground, &pool, &hints, &working).await?;
+        let keys = self.secrets.keyring().map_err(anyhow::Error::msg)?;
+        let keys = keys.unwrap_or_else(|| ground.keys.clone());
+        let work = self.work(ground, &pool, &hints, &keys, &working).await?;
         let api = tokio::spawn({
             let (pool, hints, settings, serving) =
                 (pool.clone(), hints.clone(), self.api.clone(), serving.clone());
-            async move { api::serve(listener, pool, hints, &settings, serving).await }
+            async move { api::serve(listener, pool, hints, &settings, Some(keys), serving).await }
         });
         self.announce(ground, &url)?;
         if self.demo {
@@ -94,6 +101,7 @@ impl Dev {
         ground: &Ground,
         pool: &Pool,
         hints: &Hints,
+        keys: &Keyring,
         stop: &Stop,
     ) -> anyhow::Result<TaskTracker> {
         let work = TaskTracker::new();
@@ -116,6 +124,9 @@ impl Dev {
             alive,
             stop.clone(),
         ));
+        if let Some(deliverer) = callbacks::deliverer(pool, Some(keys.clone()), &self.callbacks)? {
+            work.spawn(deliverer.run(stop.clone()));
+        }
         work.close();
         Ok(work)
     }

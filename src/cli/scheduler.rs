@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::callbacks;
 use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::app::schema;
@@ -18,6 +19,10 @@ pub(super) struct Scheduler {
     database: config::Database,
     #[command(flatten)]
     scheduler: config::Scheduler,
+    #[command(flatten)]
+    secrets: config::Secrets,
+    #[command(flatten)]
+    callbacks: config::Callbacks,
 }
 
 impl Scheduler {
@@ -28,13 +33,21 @@ impl Scheduler {
             database_max_connections,
         } = self.database;
         let pool = store::database::pool(&database_url, "orchestrator-scheduler", database_max_connections)?;
+        let keys = self.secrets.keyring().map_err(anyhow::Error::msg)?;
+        let deliverer = callbacks::deliverer(&pool, keys, &self.callbacks)?;
         let hints = Hints::start(pool.clone());
         let alive = Alive::start();
         tokio::spawn(alive.clone().stopping(stop.soft.clone(), Duration::ZERO));
         alive.status("waiting for the database or its schema; the log says which");
         if schema::wait(&pool, &stop.soft).await {
             let every = self.scheduler.scheduler_tick_sec;
-            scheduler::run(pool, hints, every, alive, stop).await;
+            let tick = scheduler::run(pool, hints, every, alive, stop.clone());
+            let deliver = async {
+                if let Some(deliverer) = deliverer {
+                    deliverer.run(stop).await;
+                }
+            };
+            tokio::join!(tick, deliver);
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,6 +1,8 @@
 //! Hooks: who may send events to `/hooks/{name}`, which of them make a job, and which job that is.
 
 use garde::Validate;
+use rand::RngExt as _;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -209,6 +211,16 @@ pub fn check_secret(provider: Provider, secret: &str) -> Result<(), &'static str
         true => Err("must be `whsec_` and 24 to 64 bytes in base64, as the sender shows it"),
         false => Ok(()),
     }
+}
+
+/// Makes a secret of the kind that the sender takes.
+#[must_use]
+pub fn generate_secret(provider: Provider) -> SecretString {
+    if provider == Provider::Standard {
+        return standard::generate();
+    }
+    let bytes: [u8; 32] = rand::rng().random();
+    SecretString::from(hex::encode(bytes))
 }
 
 fn yes() -> bool {

@@ -72,7 +72,7 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
             returning job_id
         ), inserted as (
             insert into job (id, project_id, queue, runs_on, state, priority, run_at, max_attempts, needed, gate,
-                             project_limited, concurrency_key, concurrency_limit, unique_key)
+                             project_limited, concurrency_key, concurrency_limit, unique_key, calls_back)
             select id, project_id, queue, runs_on,
                    case when blocked then 'blocked'
                         when due_at > coalesce($14, now()) or concurrency_key is not null or project_limited then 'scheduled'
@@ -81,7 +81,7 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
                    case when blocked or due_at > coalesce($14, now()) then null
                         when concurrency_key is not null then 'key'
                         when project_limited then 'project' end,
-                   project_limited, concurrency_key, concurrency_limit, unique_key
+                   project_limited, concurrency_key, concurrency_limit, unique_key, spec ? 'callback_url'
               from input
              where idempotency_key is null or id in (select job_id from keyed)
              order by id

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::app::environment;
 use crate::config::Host;
 use crate::domain::environment::{Alias, DatabaseUrl};
+use crate::domain::seal::Keyring;
 use crate::domain::token;
 use crate::postgres::{Cluster, Hold, Keep, Programs};
 use crate::store;
@@ -23,6 +24,7 @@ pub(super) struct Ground {
     pub(super) data_dir: PathBuf,
     pub(super) database_url: DatabaseUrl,
     pub(super) token: SecretString,
+    pub(super) keys: Keyring,
     cluster: Option<Cluster>,
     hold: Hold,
 }
@@ -47,10 +49,12 @@ impl Ground {
             }
         };
         let token = kept_token(&data_dir.join("token"))?;
+        let keys = kept_keys(&data_dir.join("secrets.key"))?;
         let ground = Self {
             data_dir,
             database_url,
             token,
+            keys,
             cluster,
             hold,
         };
@@ -115,13 +119,34 @@ fn kept_token(path: &Path) -> anyhow::Result<SecretString> {
         return Ok(SecretString::from(secret.to_owned()));
     }
     let secret = token::generate();
+    keep(path, &secret)?;
+    Ok(secret)
+}
+
+/// The key that seals secrets, kept beside the tables that hold what it sealed.
+fn kept_keys(path: &Path) -> anyhow::Result<Keyring> {
+    if let Ok(text) = fs::read_to_string(path) {
+        return text.parse().with_context(|| {
+            format!(
+                "{} holds no key, and without it the secrets of hooks are lost",
+                path.display()
+            )
+        });
+    }
+    let key = Keyring::generate();
+    keep(path, &key)?;
+    Ok(key.expose_secret().parse()?)
+}
+
+/// Writes a secret for its owner's eyes alone.
+fn keep(path: &Path, secret: &SecretString) -> anyhow::Result<()> {
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
     writeln!(file, "{}", secret.expose_secret())?;
-    Ok(secret)
+    Ok(())
 }
 
 /// Root's home is closed to the users that PostgreSQL and the steps run as, so root's data lies

@@ -1,6 +1,9 @@
 //! What a request says of itself: the event, the branch, the id under which it may come again.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::{Display, EnumString, IntoStaticStr};
+use utoipa::ToSchema;
 
 use super::Options;
 use crate::domain::signature::{Headers, Provider};
@@ -21,6 +24,29 @@ pub struct Incoming {
     pub delivery: Option<String>,
     /// Whether the sender only asks if somebody is there.
     pub ping: bool,
+}
+
+/// What became of an event.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, Display, EnumString, IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Outcome {
+    /// It made a job.
+    Accepted,
+    /// Its job was there already.
+    Repeated,
+    /// The filter said no.
+    Ignored,
+    /// The sender asked whether somebody is there.
+    Ping,
+    /// The hook is paused; the sender was told to come again.
+    Paused,
+    /// The signature is not good.
+    Refused,
+    /// No job could be made of it.
+    Failed,
 }
 
 impl Incoming {
