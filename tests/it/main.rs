@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod callbacks;
 mod cli;
 mod deploy;
 mod layering;

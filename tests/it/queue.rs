@@ -1,5 +1,6 @@
 //! What the queue promises, asked of the use cases over real tables.
 
+mod callbacks;
 mod limits;
 mod model;
 mod needs;

@@ -9,6 +9,7 @@ use orchestrator::app::environment::first_project_and_token;
 use orchestrator::app::hint::Hints;
 use orchestrator::domain::environment::Alias;
 use orchestrator::domain::id::{JobId, ProjectId};
+use orchestrator::domain::seal::Keyring;
 use orchestrator::domain::token::{Scope, TokenHash, generate, prefix};
 use orchestrator::store::token::NewToken;
 use orchestrator::store::{self, Pool, database};
@@ -52,6 +53,7 @@ impl Server {
             pool: pool.clone(),
             hints: Hints::start(pool.clone()),
             settings,
+            keys: Some(Keyring::generate().expose_secret().parse().unwrap()),
             metrics: metrics(),
             stop: CancellationToken::new(),
         };
