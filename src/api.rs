@@ -8,15 +8,18 @@ mod admission;
 mod attempts;
 mod auth;
 mod batch;
+mod callback_secrets;
 mod client;
 mod cors;
+mod deliveries;
 mod docs;
 mod document;
-#[allow(dead_code, reason = "projects, schedules, agents and hooks take it up next")]
 mod etag;
 mod events;
 mod extract;
 mod health;
+mod hook_deliveries;
+mod hooks;
 mod idempotency;
 mod jobs;
 mod linger;
@@ -28,6 +31,7 @@ mod predecessor;
 mod problem;
 pub mod pulse;
 mod queues;
+mod receive;
 mod runners;
 mod secure;
 mod serve;
@@ -90,6 +94,15 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(queues::resume))
         .routes(routes!(runners::list))
         .routes(routes!(runners::drain))
+        .routes(routes!(receive::receive))
+        .routes(routes!(hooks::create, hooks::list))
+        .routes(routes!(hooks::show, hooks::change, hooks::delete))
+        .routes(routes!(hooks::rotate))
+        .routes(routes!(hook_deliveries::list))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::show))
+        .routes(routes!(deliveries::redeliver))
+        .routes(routes!(callback_secrets::list, callback_secrets::replace))
         .routes(routes!(health::summary))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

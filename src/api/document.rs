@@ -1,6 +1,7 @@
 //! The OpenAPI document: its frame, and the problems every operation can answer.
 
 mod answers;
+mod callback;
 
 use std::collections::BTreeMap;
 
@@ -29,9 +30,10 @@ const NO_SCOPES: [&str; 0] = [];
         (name = "webhook", description = "The predecessor's entrance, kept as it was."),
         (name = "jobs", description = "Jobs: put in, listed, followed."),
         (name = "operations", description = "Queues and runners: looked at, paused, drained."),
+        (name = "hooks", description = "Events that come in from other services, and callbacks that go out to them."),
         (name = "health", description = "For probes, scrapers and tools. No token is needed."),
     ),
-    components(schemas(problem::Shape)),
+    components(schemas(problem::Shape, callback::Callback)),
 )]
 struct Frame;
 
@@ -64,6 +66,7 @@ pub fn document() -> OpenApi {
             }
         }
     }
+    document.webhooks = Some(callback::webhooks());
     if let Some(components) = &mut document.components {
         refer_to_rows(&mut components.schemas);
     }

@@ -142,17 +142,38 @@ fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
             "send JSON, and say so: `Content-Type: application/json`",
         ));
     }
-    // Bodies are kept to a size; one that grows when it is unpacked would get around that.
-    if headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|coding| coding != "identity")
-    {
-        return Err(Problem::new(
+    must_be_plain(headers)
+}
+
+/// Bodies are kept to a size; one that grows when it is unpacked would get around that.
+fn must_be_plain(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if coding != "identity" => Err(Problem::new(
             Kind::UnsupportedMediaType,
             "send the body as it is, without Content-Encoding",
-        ));
+        )),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// The bytes of a body of any kind, as they came, and the headers that came with them.
+pub(super) struct Raw {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl FromRequest<Api> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        must_be_plain(request.headers())?;
+        let (parts, body) = request.into_parts();
+        let body = arrived(&parts.headers, body, api.settings.max_body_bytes).await?;
+        Ok(Self {
+            headers: parts.headers,
+            body,
+        })
+    }
 }
 
 /// A whole body, within its size and the time there is for it.

@@ -283,7 +283,7 @@ pub(super) async fn list(
 }
 
 /// The project of that alias. Whether another caller has one of that name is not told.
-async fn reachable(api: &Api, caller: &Caller, alias: &str) -> Result<ProjectId, Problem> {
+pub(super) async fn reachable(api: &Api, caller: &Caller, alias: &str) -> Result<ProjectId, Problem> {
     store::project::by_alias(&api.pool, alias)
         .await?
         .map(|project| project.id)

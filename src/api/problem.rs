@@ -23,6 +23,7 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Kind {
     Unauthenticated,
+    InvalidSignature,
     MissingScope,
     ProjectForbidden,
     NotFound,
@@ -37,10 +38,13 @@ pub(super) enum Kind {
     InvalidBody,
     InvalidParameter,
     IdempotencyKeyReused,
+    HookFailed,
     TooManyRequests,
     Internal,
     DatabaseUnavailable,
     Overloaded,
+    HookPaused,
+    NoSecretsKey,
     NotReady,
 }
 
@@ -52,7 +56,7 @@ impl Kind {
 
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::InvalidSignature => StatusCode::UNAUTHORIZED,
             Self::MissingScope | Self::ProjectForbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -61,18 +65,23 @@ impl Kind {
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidBody | Self::InvalidParameter | Self::IdempotencyKeyReused => {
+            Self::InvalidBody | Self::InvalidParameter | Self::IdempotencyKeyReused | Self::HookFailed => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::DatabaseUnavailable | Self::Overloaded | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DatabaseUnavailable
+            | Self::Overloaded
+            | Self::HookPaused
+            | Self::NoSecretsKey
+            | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Unauthenticated => "A valid token is needed",
+            Self::InvalidSignature => "The signature is not good",
             Self::MissingScope => "The token lacks a scope",
             Self::ProjectForbidden => "The token does not reach the project",
             Self::NotFound => "Not found",
@@ -87,10 +96,13 @@ impl Kind {
             Self::InvalidBody => "The body is not valid",
             Self::InvalidParameter => "A parameter is not valid",
             Self::IdempotencyKeyReused => "The idempotency key belongs to another request",
+            Self::HookFailed => "No job could be made of the event",
             Self::TooManyRequests => "Too many requests",
             Self::Internal => "Something went wrong here",
             Self::DatabaseUnavailable => "The database is not available",
             Self::Overloaded => "Too many requests are being answered",
+            Self::HookPaused => "The hook is paused",
+            Self::NoSecretsKey => "This server keeps no secrets",
             Self::NotReady => "The service is not ready",
         }
     }
@@ -131,7 +143,8 @@ impl Problem {
         Self::listing(Kind::InvalidParameter, vec![Violation::new(name, message)])
     }
 
-    fn listing(kind: Kind, errors: Vec<Violation>) -> Self {
+    /// What is wrong, a sentence each.
+    pub(super) fn listing(kind: Kind, errors: Vec<Violation>) -> Self {
         let detail = match errors.as_slice() {
             [only] => only.to_string(),
             several => format!("{} things are wrong; see `errors`", several.len()),
@@ -317,6 +330,7 @@ mod tests {
             .collect();
         insta::assert_snapshot!(all.join("\n"), @r"
         401 unauthenticated /problems/unauthenticated
+        401 invalid_signature /problems/invalid-signature
         403 missing_scope /problems/missing-scope
         403 project_forbidden /problems/project-forbidden
         404 not_found /problems/not-found
@@ -331,10 +345,13 @@ mod tests {
         422 invalid_body /problems/invalid-body
         422 invalid_parameter /problems/invalid-parameter
         422 idempotency_key_reused /problems/idempotency-key-reused
+        422 hook_failed /problems/hook-failed
         429 too_many_requests /problems/too-many-requests
         500 internal /problems/internal
         503 database_unavailable /problems/database-unavailable
         503 overloaded /problems/overloaded
+        503 hook_paused /problems/hook-paused
+        503 no_secrets_key /problems/no-secrets-key
         503 not_ready /problems/not-ready
         ");
     }

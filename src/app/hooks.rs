@@ -63,12 +63,11 @@ pub async fn create(
     keys: Option<&Keyring>,
     caller: &Caller,
     spec: HookSpec,
-    secret: Option<SecretString>,
 ) -> Result<Kept, Error> {
     let keys = keys.ok_or(Error::NoKey)?;
-    let spec = spec.checked().map_err(Error::Invalid)?;
+    let mut spec = spec.checked().map_err(Error::Invalid)?;
     let project = reached(pool, caller, &spec.project_id).await?;
-    let (secret, shown) = given_or_made(spec.provider, secret)?;
+    let (secret, shown) = given_or_made(spec.provider, spec.secret.take())?;
     let id = HookId::generate();
     let sealed = keys.seal(&owner(id), &secret);
     let mut transaction = pool.begin().await.map_err(store::Error::from)?;
@@ -122,6 +121,11 @@ pub async fn change(pool: &Pool, caller: &Caller, seen: &Hook, spec: HookSpec) -
             seen.spec.provider
         );
         return Err(Error::Invalid(vec![Violation::new("provider", sentence)]));
+    }
+    if spec.secret.is_some() {
+        let sentence =
+            "is not changed like this, or the sender would be refused meanwhile; replace it with rotate";
+        return Err(Error::Invalid(vec![Violation::new("secret", sentence)]));
     }
     let project = reached(pool, caller, &spec.project_id).await?;
     let mut transaction = pool.begin().await.map_err(store::Error::from)?;

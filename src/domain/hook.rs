@@ -2,7 +2,7 @@
 
 use garde::Validate;
 use rand::RngExt as _;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -22,7 +22,7 @@ mod engine;
 const MAX_TEMPLATE: usize = 256 * 1024;
 
 /// A hook, as an administrator writes it down.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HookSpec {
     /// What the address ends with: `POST /hooks/{name}`. Unique on this server.
@@ -55,6 +55,12 @@ pub struct HookSpec {
     #[garde(skip)]
     #[schema(value_type = Object, example = json!({"goal": "Deploy {{ payload.after }}", "steps": [{"step_id": "deploy", "argv": ["./deploy", "--", "{{ branch }}"]}]}))]
     pub template: Map<String, Value>,
+    /// What the sender signs with, 8–512 printable ASCII characters; only when the hook is made, and never
+    /// shown again. Left out, one is made and shown once. Stripe's is the one that Stripe shows.
+    #[garde(custom(secret_of(self.provider)))]
+    #[serde(default, skip_serializing)]
+    #[schema(value_type = Option<String>, write_only, min_length = 8, max_length = 512)]
+    pub secret: Option<SecretString>,
 }
 
 /// Which events make a job: those that pass all of these. What is left out lets everything pass.
@@ -258,6 +264,16 @@ fn header_name(name: &Option<String>, (): &()) -> garde::Result {
         Some(name) if !(1..=64).contains(&name.len()) || !name.bytes().all(is_token) => {
             refuse("is no name of a header: 1–64 letters, digits, `-` or `_`")
         }
+        _ => Ok(()),
+    }
+}
+
+fn secret_of(provider: Provider) -> impl FnOnce(&Option<SecretString>, &()) -> garde::Result {
+    move |secret, ()| match secret
+        .as_ref()
+        .map(|secret| check_secret(provider, secret.expose_secret()))
+    {
+        Some(Err(why)) => refuse(why),
         _ => Ok(()),
     }
 }
