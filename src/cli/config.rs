@@ -88,6 +88,7 @@ fn template(all: &[Setting]) -> String {
             ["api"] => "The API".to_owned(),
             ["runner"] => "Runners".to_owned(),
             ["scheduler"] => "Schedulers".to_owned(),
+            ["api", "scheduler"] => "The API and schedulers".to_owned(),
             several => several.join(", "),
         };
         let _ = write!(text, "\n\n##### {title}\n");

@@ -2,6 +2,7 @@
 
 mod auth;
 mod health;
+mod hooks;
 mod hostile;
 mod http;
 mod idempotency;

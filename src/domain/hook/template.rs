@@ -28,7 +28,7 @@ pub(super) fn check(template: &Map<String, Value>, project: &str) -> Vec<Violati
     wrong.extend(arguments::check(template));
     // The shape holds whatever the texts will be; what they may be is seen when they are rendered.
     let shape = with_project(template.clone(), project);
-    let shape = serde_json::to_vec(&shape).map_or_else(|_| Vec::new(), |json| json);
+    let shape = serde_json::to_vec(&shape).unwrap_or_default();
     if let Err(violation) = read_json::<JobSpec>(&shape) {
         wrong.push(below(violation));
     }

@@ -1,5 +1,7 @@
 //! What a hook may say, and what a sender can make of it.
 
+#![expect(clippy::needless_pass_by_value, reason = "tests hand over what `json!` makes")]
+
 use proptest::prelude::*;
 use serde_json::json;
 
