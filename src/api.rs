@@ -5,6 +5,7 @@
 
 mod actions;
 mod admission;
+mod approval;
 mod attempts;
 mod auth;
 mod batch;
@@ -85,6 +86,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(jobs::show))
         .routes(routes!(actions::cancel))
         .routes(routes!(actions::retry))
+        .routes(routes!(approval::approve))
+        .routes(routes!(approval::reject))
+        .routes(routes!(approval::list))
         .routes(routes!(steps::list))
         .routes(routes!(attempts::list))
         .routes(routes!(events::list))

@@ -5,6 +5,7 @@
 //! to be looked at, 2 something fails.
 
 mod api;
+mod approve;
 mod callbacks;
 mod cancel;
 mod completions;
@@ -70,6 +71,10 @@ enum Command {
     Cancel(cancel::Action),
     /// Bring back a job that failed or was cancelled
     Retry(cancel::Action),
+    /// Let a job that waits for approval go on
+    Approve(approve::Approve),
+    /// End a job that waits for approval
+    Reject(approve::Reject),
     /// Look at queues, pause and resume them
     Queues(queues::Queues),
     /// Look at runners, drain them
@@ -118,6 +123,8 @@ impl Command {
             Self::Logs(logs) => logs.run().await,
             Self::Cancel(action) => action.cancel().await,
             Self::Retry(action) => action.retry().await,
+            Self::Approve(approve) => approve.run().await,
+            Self::Reject(reject) => reject.run().await,
             Self::Queues(queues) => queues.run().await,
             Self::Runners(runners) => runners.run().await,
             Self::Schedule(schedule) => schedule.run(),

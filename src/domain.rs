@@ -4,10 +4,12 @@
 
 pub mod address;
 pub mod ansi;
+pub mod approval;
 pub mod attempt;
 pub mod callback;
 pub mod clock;
 pub mod environment;
+pub mod flow;
 pub mod hook;
 pub mod id;
 pub mod job;
@@ -21,3 +23,4 @@ pub mod seal;
 pub mod signature;
 pub mod spec;
 pub mod token;
+pub mod usage;

@@ -27,6 +27,7 @@ use crate::app::hint::Hints;
 use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::domain::id::RunnerId;
+use crate::domain::spec::StepSpec;
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::store::runner::NewSession;
@@ -68,6 +69,13 @@ pub struct Settings {
     pub nice: u8,
     /// Whom to tell that it is ready and lives.
     pub alive: Alive,
+}
+
+impl Settings {
+    /// Whether the step reads or writes files.
+    fn uses_workspace(&self, step: &StepSpec) -> bool {
+        step.agent == "command"
+    }
 }
 
 /// Runs jobs until `stop` or until an operator drains it, through broken connections and lost leases.

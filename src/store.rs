@@ -3,6 +3,7 @@
 //! A function that changes a job's state carries a guard in its `where` and answers with the rows it
 //! changed; zero rows is an answer, not an error. Transactions begin in `app`, never here.
 
+pub mod approval;
 pub mod attempt;
 pub mod callback_secret;
 pub mod claim;
@@ -13,6 +14,7 @@ pub mod doctor;
 pub mod event;
 pub mod expire;
 pub mod gate;
+pub mod history;
 pub mod hook;
 pub mod hook_delivery;
 pub mod idempotency;
@@ -30,6 +32,7 @@ pub mod settle;
 pub mod stats;
 pub mod step;
 pub mod token;
+pub mod usage;
 
 mod error;
 mod named;

@@ -11,13 +11,14 @@ use super::problem::{Kind, Problem};
 use crate::app::control;
 use crate::domain::id::JobId;
 use crate::domain::job::JobState;
+use crate::domain::problem::Violation;
 
 /// Where a job is after it was acted upon.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Acted {
-    id: JobId,
+    pub(super) id: JobId,
     /// Where it is now. A running job that is to be cancelled is `running` until its processes have ended.
-    state: JobState,
+    pub(super) state: JobState,
 }
 
 impl From<control::Error> for Problem {
@@ -25,7 +26,10 @@ impl From<control::Error> for Problem {
         match error {
             control::Error::Unknown(_) => Self::new(Kind::NotFound, error.to_string()),
             control::Error::State { .. } => Self::new(Kind::WrongState, error.to_string()),
-            control::Error::UniqueKey(_) => Self::new(Kind::WrongState, error.to_string()),
+            control::Error::Prompt(_) => Self::body(vec![Violation::new("prompt", error.to_string())]),
+            control::Error::Question { .. } | control::Error::UniqueKey(_) => {
+                Self::new(Kind::WrongState, error.to_string())
+            }
             control::Error::Store(error) => error.into(),
         }
     }

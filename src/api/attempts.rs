@@ -29,7 +29,7 @@ pub(super) struct Attempt {
     started_at: DateTime<Utc>,
     /// When the attempt ended; null while it runs.
     ended_at: Option<DateTime<Utc>>,
-    /// `succeeded`, `failed`, `cancelled`, `handed_back`, `lost`, or `running`.
+    /// `succeeded`, `failed`, `cancelled`, `retried`, `awaiting_approval`, `handed_back`, `lost`, or `running`.
     #[schema(example = "succeeded")]
     outcome: String,
     /// Why it did not succeed.

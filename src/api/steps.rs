@@ -30,9 +30,11 @@ pub(super) struct Step {
     /// Who did it.
     #[schema(example = "command")]
     agent: String,
-    /// `succeeded`, `failed`, `cancelled` or `interrupted`.
+    /// `succeeded`, `failed`, `cancelled`, `interrupted` or `skipped`.
     #[schema(example = "succeeded")]
     status: String,
+    /// What its failure led to: `retry`, `continue`, `goto:<step_id>`, `ask_human` or `stop`.
+    verdict: Option<String>,
     /// Why it did not succeed.
     code: Option<Code>,
     /// The same as a sentence.
@@ -73,6 +75,7 @@ impl From<store::step::Step> for Step {
             step_id: step.step_id,
             agent: step.agent,
             status: step.status,
+            verdict: step.verdict,
             code: step.code,
             message: step.message,
             exit_code: step.exit_code,

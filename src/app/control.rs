@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::authenticate::Caller;
 use super::follow::{admit_all, follow};
 use super::hint::Hints;
+use crate::domain::approval::{Decision, Word};
 use crate::domain::id::{JobId, RunnerId};
 use crate::domain::job::JobState;
 use crate::store::listen::{self, notify};
@@ -26,6 +27,19 @@ pub enum Error {
         /// What can be done instead.
         remedy: &'static str,
     },
+    /// The job waits for another answer than this.
+    #[error("job {job} waits for the answer to what its attempt {attempt} asked; look at that and answer it")]
+    Question {
+        /// The job.
+        job: JobId,
+        /// The attempt that asked last.
+        attempt: i32,
+    },
+    /// The step that waits is no agent's.
+    #[error(
+        "step {0:?}, which waits, takes no prompt: it runs a program; approve it as it is, skip it or reject"
+    )]
+    Prompt(String),
     /// Another job holds the unique key.
     #[error(
         "another job that has not ended holds the unique key of job {0}; cancel that one first, or wait for its end"
@@ -127,5 +141,73 @@ pub async fn drain(pool: &Pool, caller: &Caller, runner: RunnerId) -> Result<(),
     match store::control::drain(pool, runner, &caller.actor).await? {
         true => Ok(notify(pool, listen::CONTROL, &[runner.to_string()]).await?),
         false => Err(Error::Unknown(format!("runner {runner}"))),
+    }
+}
+
+/// Says somebody's word on a job that waits for it. Answers with the state the job is in now; saying the
+/// same again changes nothing.
+///
+/// # Errors
+///
+/// [`Error::Unknown`]; [`Error::State`] when the job waits for nobody's word; [`Error::Prompt`] when the step
+/// that waits takes no prompt.
+pub async fn decide(
+    pool: &Pool,
+    hints: &Hints,
+    caller: &Caller,
+    job: JobId,
+    word: &Word,
+) -> Result<JobState, Error> {
+    if word.prompt.is_some() {
+        takes_a_prompt(pool, caller, job).await?;
+    }
+    let met = store::approval::decide(pool, job, caller.projects.as_deref(), word, &caller.actor).await?;
+    let met = met.ok_or_else(|| Error::Unknown(format!("job {job}")))?;
+    if met.before != met.after {
+        if let Some(queue) = &met.queue {
+            hints.work(queue);
+        }
+        if let Some(ended) = &met.ended {
+            follow(pool, hints, std::slice::from_ref(ended)).await?;
+        }
+        admit_all(pool, hints, met.gates.into_iter().collect::<BTreeSet<_>>()).await?;
+        return Ok(met.after);
+    }
+    let (state, said_before) = (met.before, met.asked.and_then(|(_, decision)| decision));
+    let is_repeat = said_before == Some(word.decision)
+        && match word.decision {
+            Decision::Rejected => state == JobState::Failed,
+            Decision::Approved | Decision::Skipped => {
+                !state.is_terminal() && state != JobState::AwaitingApproval
+            }
+        };
+    if is_repeat {
+        return Ok(state);
+    }
+    let remedy = match (state, met.asked) {
+        (JobState::AwaitingApproval, Some((attempt, _))) => {
+            return Err(Error::Question { job, attempt });
+        }
+        _ => "only a job that is awaiting_approval can be approved or rejected",
+    };
+    Err(Error::State { job, state, remedy })
+}
+
+/// Only an agent is asked anything.
+async fn takes_a_prompt(pool: &Pool, caller: &Caller, job: JobId) -> Result<(), Error> {
+    let Some((spec, position)) = store::approval::waiting(pool, job, caller.projects.as_deref()).await?
+    else {
+        // Whatever is wrong with the job is said by whoever decides.
+        return Ok(());
+    };
+    let step = usize::try_from(position)
+        .ok()
+        .and_then(|position| spec["steps"].get(position).cloned())
+        .unwrap_or_default();
+    match step["prompt"].is_string() {
+        true => Ok(()),
+        false => Err(Error::Prompt(
+            step["step_id"].as_str().unwrap_or_default().to_owned(),
+        )),
     }
 }

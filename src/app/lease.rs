@@ -5,12 +5,27 @@ use std::time::Duration;
 use super::follow::follow;
 use super::hint::Hints;
 use crate::domain::attempt::{Fence, StepRecord};
+use crate::domain::flow::Past;
 use crate::domain::id::{JobId, RunnerId};
+use crate::domain::usage::Usage;
 use crate::store::claim::Claimed;
+use crate::store::history::Answer;
 use crate::store::log::NewLine;
 use crate::store::runner::{NewSession, Renewed};
 use crate::store::settle::Settlement;
+use crate::store::usage::Told;
 use crate::store::{self, Pool, Result};
+
+/// What earlier attempts at a job left behind.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The steps that ended, since somebody retried the job.
+    pub past: Vec<Past>,
+    /// How long those attempts took together.
+    pub spent: Duration,
+    /// What somebody was asked, and said.
+    pub answers: Vec<Answer>,
+}
 
 /// A runner session that is open in the tables.
 #[derive(Clone, Debug)]
@@ -67,6 +82,37 @@ impl Session {
     /// [`store::Error`] when PostgreSQL is away.
     pub async fn record_step(&self, fence: Fence, step: &StepRecord, next: i16) -> Result<bool> {
         store::step::record(&self.pool, self.id, fence, step, next).await
+    }
+
+    /// Keeps what an agent said and used; `false` means the lease is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn record_usage(&self, fence: Fence, ordinal: i16, usage: &Usage) -> Result<bool> {
+        store::usage::record(&self.pool, self.id, fence, ordinal, usage).await
+    }
+
+    /// What the attempts before this one left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn history(&self, job: JobId) -> Result<History> {
+        Ok(History {
+            past: store::history::past(&self.pool, job).await?,
+            spent: store::history::spent(&self.pool, job).await?,
+            answers: store::history::answers(&self.pool, job).await?,
+        })
+    }
+
+    /// What the steps of a job that ended said, the last run of each, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn told(&self, job: JobId) -> Result<Vec<Told>> {
+        store::usage::told(&self.pool, job).await
     }
 
     /// Keeps output; `false` means the lease is lost.

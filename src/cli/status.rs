@@ -81,7 +81,7 @@ fn as_json(Overview { job, steps }: &Overview) -> serde_json::Value {
         .iter()
         .map(|step| {
             json!({
-                "step_id": step.step_id, "attempt": step.attempt, "status": step.status, "code": step.code,
+                "step_id": step.step_id, "attempt": step.attempt, "status": step.status, "verdict": step.verdict, "code": step.code,
                 "message": step.message, "exit_code": step.exit_code, "signal": step.signal,
                 "started_at": step.started_at, "finished_at": step.finished_at, "output_bytes": step.output_bytes,
                 "logged_bytes": step.measured.logged_bytes, "redactions": step.measured.redactions,

@@ -49,6 +49,8 @@ pub enum Ending {
     HandedBack,
     /// The step the job row names failed and is tried again after a wait.
     Retried(Failure, Duration),
+    /// Somebody is asked this before the step the job row names goes on.
+    Paused(String),
 }
 
 impl Ending {
@@ -61,6 +63,7 @@ impl Ending {
             Self::Cancelled(_) => JobState::Cancelled,
             Self::HandedBack => JobState::Available,
             Self::Retried(..) => JobState::Scheduled,
+            Self::Paused(_) => JobState::AwaitingApproval,
         }
     }
 
@@ -88,7 +91,16 @@ impl Ending {
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Failed(failure) | Self::Cancelled(failure) | Self::Retried(failure, _) => Some(failure),
-            Self::Succeeded | Self::HandedBack => None,
+            Self::Succeeded | Self::HandedBack | Self::Paused(_) => None,
+        }
+    }
+
+    /// One sentence for a person: why, or what is asked.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            Self::Paused(question) => Some(question),
+            ended => ended.failure().map(|failure| failure.message.as_str()),
         }
     }
 }
@@ -104,8 +116,14 @@ pub struct StepRecord {
     pub step_id: String,
     /// Who did it.
     pub agent: String,
+    /// Whether it was passed over.
+    pub skipped: bool,
     /// Why it did not succeed, if it did not.
     pub failure: Option<Failure>,
+    /// Whether it cannot go on without somebody's word, whatever its `on_failure` says.
+    pub needs_human: bool,
+    /// What its failure led to, see [`super::flow::Verdict::word`].
+    pub verdict: Option<String>,
     /// The program's exit code, when it exited.
     pub exit_code: Option<i32>,
     /// The signal that ended the program, when one did.
@@ -138,6 +156,7 @@ impl StepRecord {
     #[must_use]
     pub fn status(&self) -> &'static str {
         match self.failure.as_ref().map(|failure| failure.code) {
+            None if self.skipped => "skipped",
             None => "succeeded",
             Some(Code::Cancelled) => "cancelled",
             Some(Code::Interrupted) => "interrupted",

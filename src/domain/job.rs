@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 ///
 /// ```text
 /// blocked ──▶ scheduled ──due──▶ available ──claim──▶ running ──settle──▶ succeeded | failed | cancelled
-///                 ▲                  ▲                   │
-///                 └──── back-off ────┴── lease lost ─────┘
+///                 ▲                  ▲ ▲                 │ │
+///                 └──── back-off ────┴─│─ lease lost ────┘ │
+///                                      └ awaiting_approval ◀
 /// ```
 #[derive(
     Clone,
@@ -107,6 +108,18 @@ pub enum Code {
     OutputLimit,
     /// The program was ended because it took more memory than its limit.
     OutOfMemory,
+    /// Somebody was asked and said no.
+    Rejected,
+    /// The agent ran and says itself that it failed.
+    AgentFailed,
+    /// The agent's output is not what its row says it prints.
+    AgentOutput,
+    /// A patch that the step builds on is not there.
+    MissingPatch,
+    /// A patch could not be applied to the workspace.
+    PatchApplyFailed,
+    /// The database refused what the runner had to write; the runner's log says why.
+    Internal,
 }
 
 impl Code {
@@ -115,7 +128,13 @@ impl Code {
     pub fn may_pass(self) -> bool {
         matches!(
             self,
-            Self::Timeout | Self::IdleTimeout | Self::ExitNonzero | Self::Signalled | Self::OutOfMemory
+            Self::Timeout
+                | Self::IdleTimeout
+                | Self::ExitNonzero
+                | Self::Signalled
+                | Self::OutOfMemory
+                | Self::AgentFailed
+                | Self::AgentOutput
         )
     }
 

@@ -26,6 +26,16 @@ pub fn is_environment_name(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+/// Whether `text` can name a tool of an agent, as `Read` or `Bash(git:*)`: it is never taken for an
+/// option, nor for two tools.
+#[must_use]
+pub fn is_tool(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= 128
+        && bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-.:*/() ".contains(&byte))
+}
+
 fn has_shape(text: &str, longest: usize, also: &[u8]) -> bool {
     let mut bytes = text.bytes();
     text.len() <= longest
@@ -52,6 +62,16 @@ mod tests {
         assert!(is_step_id("build-1_x"));
         for bad in ["", "a.b", "_a", &"x".repeat(65)] {
             assert!(!is_step_id(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn tools_are_neither_options_nor_two() {
+        for good in ["Read", "Bash(git diff:*)", "mcp__files__read"] {
+            assert!(is_tool(good), "{good}");
+        }
+        for bad in ["", "-p", "Read,Write", "a\n", "--tools=x"] {
+            assert!(!is_tool(bad), "{bad:?}");
         }
     }
 

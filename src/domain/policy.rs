@@ -21,6 +21,11 @@ pub struct Policy {
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Whether somebody must approve the job before its first step.
+    #[garde(skip)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(default = false)]
+    pub requires_approval: bool,
     /// What each step may use; the host's limits hold where they are lower.
     #[garde(dive)]
     #[serde(default, skip_serializing_if = "PolicyLimits::is_empty")]

@@ -1,7 +1,5 @@
 //! The job specification callers send, version `1.0`: what it may hold and what is refused.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -12,12 +10,19 @@ use super::policy::Policy;
 use super::problem::{self, Violation};
 
 mod check;
+mod context;
+mod links;
+mod pipeline;
+mod step;
 
 use check::{
-    argv_of, callback, environment, known_agent, name_shape, needs_once, no_nul, no_nul_str, no_nul_within,
-    only_key, only_version, optional_name_shape, prompt_for_agents, step_id_shape, unique_step_ids,
-    within_the_calendar,
+    callback, name_shape, needs_once, no_nul, no_nul_str, no_nul_within, only_key, only_version,
+    optional_name_shape, within_the_calendar,
 };
+
+pub use context::{ContextEntry, ContextStrategy, Handoff, SLIDING, SUMMARY};
+pub use links::{artifact_source, patch_source};
+pub use step::{BUILT_IN, Condition, OnFailure, StepSpec};
 
 /// Most steps in one job.
 pub const MAX_STEPS: usize = 100;
@@ -45,7 +50,7 @@ pub struct JobSpec {
     #[schema(example = "1.0")]
     pub version: Option<String>,
     /// What to do, in order. Empty: plan, implement and review the goal.
-    #[garde(length(max = MAX_STEPS), custom(unique_step_ids), dive)]
+    #[garde(length(max = MAX_STEPS), dive)]
     #[serde(default)]
     #[schema(max_items = 100)]
     pub steps: Vec<StepSpec>,
@@ -108,6 +113,27 @@ pub struct JobSpec {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
+    /// What was said before, for its agents; what each step reports is added to it. At most 1000 entries.
+    #[garde(length(max = 1000), dive)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 1000)]
+    pub context_window: Vec<ContextEntry>,
+    /// How much of that an agent is told: all (`full`), the beginning of each entry (`summarize`), or
+    /// the last twelve entries (`sliding`).
+    #[garde(skip)]
+    #[serde(default, skip_serializing_if = "ContextStrategy::is_default")]
+    #[schema(default = "sliding")]
+    pub context_strategy: ContextStrategy,
+    /// How the work of one step comes to the next: what it names (`manual`), the last patch
+    /// (`patch_first`), or the workspace alone (`workspace_first`). Absent: as the runner's host has it.
+    #[garde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_handoff: Option<Handoff>,
+    /// Longest its steps may take together, over all attempts, 1–2592000 s; waits between them do not count.
+    #[garde(inner(range(min = 1, max = 2_592_000)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 2_592_000, example = 3600)]
+    pub timeout_sec: Option<u32>,
     /// What its steps may do, within what the host allows.
     #[garde(dive)]
     #[serde(default, skip_serializing_if = "Policy::is_empty")]
@@ -134,66 +160,6 @@ pub struct Concurrency {
     pub limit: i16,
 }
 
-/// One thing to run in the job's workspace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[garde(allow_unvalidated)]
-pub struct StepSpec {
-    /// Its name, unique in the job; also the name of its directory among the artifacts.
-    #[garde(custom(step_id_shape))]
-    #[schema(example = "build", pattern = "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$")]
-    pub step_id: String,
-    /// Who does it: `command` runs `argv`, `simulate` says what an agent would be asked to do, `noop`
-    /// does nothing (a job that only joins what it needs).
-    #[garde(custom(known_agent))]
-    #[serde(default = "default_agent")]
-    #[schema(default = "command")]
-    pub agent: String,
-    /// What an agent is asked to do, 1–20000 characters.
-    #[garde(inner(length(chars, min = 1, max = 20000), custom(no_nul)), custom(prompt_for_agents(&self.agent)))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 1, max_length = 20000)]
-    pub prompt: Option<String>,
-    /// The program and its arguments, run directly and never through a shell.
-    #[garde(custom(argv_of(&self.agent)))]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(example = json!(["make", "test"]))]
-    pub argv: Vec<String>,
-    /// Environment variables of this step alone.
-    #[garde(custom(environment))]
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-    /// Longest the step may take, 1–86400 s.
-    #[garde(range(min = 1, max = 86400))]
-    #[serde(default = "default_timeout_sec")]
-    #[schema(minimum = 1, maximum = 86400, default = 600)]
-    pub timeout_sec: u32,
-    /// Longest the step may print nothing, 0–86400 s; 0 is for ever.
-    #[garde(range(max = 86400))]
-    #[serde(default = "default_idle_timeout_sec")]
-    #[schema(maximum = 86400, default = 120)]
-    pub idle_timeout_sec: u32,
-    /// How often a step that failed is tried again, 0–10.
-    #[garde(range(max = 10))]
-    #[serde(default = "default_max_retries")]
-    #[schema(maximum = 10, default = 1)]
-    pub max_retries: u8,
-    /// Wait before the first retry, 0–3600 s. It doubles each time, up to an hour, and is drawn a
-    /// little shorter or longer; the runner's slot is free meanwhile.
-    #[garde(range(max = 3600))]
-    #[serde(default = "default_retry_backoff_sec")]
-    #[schema(maximum = 3600, default = 2)]
-    pub retry_backoff_sec: u32,
-}
-
-impl StepSpec {
-    /// Whether it reads or writes files.
-    #[must_use]
-    pub fn uses_workspace(&self) -> bool {
-        self.agent == "command"
-    }
-}
-
 impl JobSpec {
     /// Reads and checks a specification.
     ///
@@ -212,40 +178,18 @@ impl JobSpec {
     /// Everything that is wrong, each with its path.
     pub fn checked(mut self) -> Result<Self, Vec<Violation>> {
         if self.steps.is_empty() {
-            self.steps = default_pipeline(&self.goal);
+            self.steps = pipeline::default_pipeline(&self.goal);
         }
-        match self.validate() {
-            Ok(()) => Ok(self),
-            Err(report) => Err(problem::violations(&report)),
+        let mut found = match self.validate() {
+            Ok(()) => Vec::new(),
+            Err(report) => problem::violations(&report),
+        };
+        found.extend(links::violations(&self.steps));
+        match found.is_empty() {
+            true => Ok(self),
+            false => Err(found),
         }
     }
-}
-
-/// Plan, implement, review: what a goal without steps means.
-fn default_pipeline(goal: &str) -> Vec<StepSpec> {
-    let step = |step_id: &str, task: &str| StepSpec {
-        step_id: step_id.into(),
-        agent: "simulate".into(),
-        prompt: Some(format!("{task}: {goal}").chars().take(20000).collect()),
-        argv: Vec::new(),
-        env: BTreeMap::new(),
-        timeout_sec: default_timeout_sec(),
-        idle_timeout_sec: default_idle_timeout_sec(),
-        max_retries: default_max_retries(),
-        retry_backoff_sec: default_retry_backoff_sec(),
-    };
-    vec![
-        step("plan", "Plan"),
-        step("implement", "Implement"),
-        step("review", "Review"),
-    ]
-}
-
-/// The agents this version has.
-pub const AGENTS: [&str; 3] = ["command", "noop", "simulate"];
-
-fn default_agent() -> String {
-    "command".into()
 }
 
 fn default_queue() -> String {
@@ -254,22 +198,6 @@ fn default_queue() -> String {
 
 fn default_max_attempts() -> i16 {
     3
-}
-
-fn default_timeout_sec() -> u32 {
-    600
-}
-
-fn default_idle_timeout_sec() -> u32 {
-    120
-}
-
-fn default_max_retries() -> u8 {
-    1
-}
-
-fn default_retry_backoff_sec() -> u32 {
-    2
 }
 
 #[cfg(test)]
@@ -348,5 +276,42 @@ mod tests {
         assert_eq!(paths(&step(r#""env": {"A=B": "c"}"#)), ["steps[0].env"]);
         assert_eq!(paths(&step(r#""env": {"A": "\u0000"}"#)), ["steps[0].env"]);
         assert_eq!(paths(&step(r#""timeout_sec": 0"#)), ["steps[0].timeout_sec"]);
+    }
+
+    #[test]
+    fn what_a_step_says_of_others_is_checked_with_its_path() {
+        let step = |rest: &str| {
+            format!(
+                r#"{{"goal": "g", "project_id": "p", "steps": [{{"step_id": "s", "argv": ["a"], {rest}}}]}}"#
+            )
+        };
+        for (rest, path) in [
+            (r#""on_failure": "goto:nowhere""#, "steps[0].on_failure"),
+            (r#""on_failure": "goto:s""#, "steps[0].on_failure"),
+            (r#""on_failure": "explode""#, "steps[0].on_failure"),
+            (r#""if": "maybe""#, "steps[0].if"),
+            (r#""input_artifacts": ["../x"]"#, "steps[0].input_artifacts"),
+            (
+                r#""input_artifacts": ["steps/x/report.md"]"#,
+                "steps[0].input_artifacts[0]",
+            ),
+            (r#""apply_patches_from": ["x"]"#, "steps[0].apply_patches_from[0]"),
+            (r#""allowed_tools": ["-rf"]"#, "steps[0].allowed_tools"),
+            (r#""role": "--role""#, "steps[0].role"),
+        ] {
+            assert_eq!(paths(&step(rest)), [path], "{rest}");
+        }
+        let twice = r#"{"goal": "g", "project_id": "p", "steps": [{"step_id": "s", "argv": ["a"]}, {"step_id": "s", "argv": ["a"]}]}"#;
+        assert_eq!(paths(twice), ["steps[1].step_id"]);
+    }
+
+    #[test]
+    fn what_nobody_said_is_not_written_down_so_a_repeat_stays_a_repeat() {
+        let spec = br#"{"goal":"g","project_id":"p","steps":[{"step_id":"s","argv":["a"]}]}"#;
+        let written = serde_json::to_string(&JobSpec::read(spec).unwrap()).unwrap();
+        assert_eq!(
+            written,
+            r#"{"goal":"g","project_id":"p","steps":[{"step_id":"s","agent":"command","argv":["a"],"timeout_sec":600,"idle_timeout_sec":120,"max_retries":1,"retry_backoff_sec":2}],"queue":"default","priority":0,"max_attempts":3,"tags":[],"metadata":{}}"#
+        );
     }
 }

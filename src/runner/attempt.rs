@@ -1,19 +1,25 @@
-//! One attempt: the steps of a job, in order, from the one the job row names.
+//! One attempt: the steps of a job, from the one the job row names, the way [`Flow`] says.
+
+mod resume;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::resume::Past;
 use super::held::{Brake, Reason};
 use super::logs::Log;
 use super::{Settings, step, workspace};
 use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, StepRecord};
+use crate::domain::flow::{Came, Flow, MAX_JUMPS, Next, Verdict};
 use crate::domain::job::Code;
 use crate::domain::retry::backoff;
-use crate::domain::spec::{JobSpec, StepSpec};
+use crate::domain::spec::{JobSpec, OnFailure, StepSpec};
+use crate::store::Error;
 use crate::store::claim::Claimed;
 use crate::store::settle::Settlement;
 
@@ -28,15 +34,17 @@ pub(super) async fn run(
     quiet: &CancellationToken,
 ) -> Option<Settlement> {
     let fence = job.fence;
-    let (ending, step) = Attempt {
+    let attempt = Attempt {
         settings,
         session,
         job: &job,
         brake,
         quiet,
-    }
-    .steps()
-    .await?;
+    };
+    let (ending, step) = match attempt.steps().await {
+        Ok(end) => end,
+        Err(stop) => (stop?, None),
+    };
     Some(Settlement { fence, ending, step })
 }
 
@@ -51,105 +59,250 @@ struct Attempt<'a> {
 /// How the attempt ends, with the step it ends in unless that is recorded.
 type End = (Ending, Option<StepRecord>);
 
+/// The attempt cannot go on: it ends so, or, without an end, its lease is lost.
+type Stop = Option<Ending>;
+
 impl Attempt<'_> {
-    async fn steps(&self) -> Option<End> {
-        let spec = match serde_json::from_value::<JobSpec>(self.job.spec.clone()) {
+    async fn steps(&self) -> Result<End, Stop> {
+        let mut spec = match serde_json::from_value::<JobSpec>(self.job.spec.clone()) {
             Ok(spec) => spec,
-            Err(error) => return Some((unreadable(&error), None)),
+            Err(error) => return Ok((unreadable(&error), None)),
         };
+        let past = self.past().await?;
+        if spec.policy.requires_approval && !past.is_approved() {
+            let first = spec.steps.first().map_or("", |step| step.step_id.as_str());
+            let question = format!("The job asks for approval before its first step, {first:?}.");
+            return Ok((Ending::Paused(question), None));
+        }
+        past.edit(&mut spec.steps);
         let first = usize::try_from(self.job.step_position).unwrap_or_default();
         let workspace = match self.workspace(spec.steps.iter().skip(first)) {
             Ok(workspace) => workspace,
-            Err(failure) => return Some((Ending::Failed(failure), None)),
+            Err(failure) => return Ok((Ending::Failed(failure), None)),
         };
-        let asked = spec.policy.limits.output_kb.map(|kilobytes| kilobytes * 1000);
-        let kept = asked.map_or(self.settings.output_limit, |asked| {
+        let kept = spec.policy.limits.output_kb.map(|kilobytes| kilobytes * 1000);
+        let kept = kept.map_or(self.settings.output_limit, |asked| {
             asked.min(self.settings.output_limit)
         });
-        let mut log = Log::new(self.session, self.job.fence, kept, self.brake.token());
-        let mut steps = spec.steps.iter().zip(0i16..).skip(first).peekable();
-        let mut ordinal = 0;
-        while let Some((step, position)) = steps.next() {
-            if let Some(reason) = self.brake.reason() {
-                return ending(reason, None);
-            }
-            if self.quiet.is_cancelled() {
-                return Some((Ending::HandedBack, None));
-            }
-            let place = step::Place {
-                job: self.job.fence.job,
-                position,
-                ordinal,
-                workspace: &workspace,
-                policy: &spec.policy,
-            };
-            let record = step::run(self.settings, step, &place, &mut log, self.brake).await;
-            if let Some(reason) = self.brake.reason() {
-                return ending(reason, Some(record));
-            }
-            if let Some(failure) = record.failure.clone() {
-                return Some((self.failed(step, position, failure), Some(record)));
-            }
-            if steps.peek().is_none() {
-                return Some((Ending::Succeeded, Some(record)));
-            }
-            self.record(&record, position + 1).await?;
-            ordinal += 1;
-        }
-        Some((Ending::Succeeded, None))
+        let log = Log::new(self.session, self.job.fence, kept, self.brake.token());
+        let retries = u32::from(self.job.step_retries.unsigned_abs());
+        let mut walk = Walk {
+            attempt: self,
+            spec: &spec,
+            flow: Flow::resume(&spec.steps, first, retries, &past.steps),
+            skip: past.is_to_skip(first),
+            over_at: spec.timeout_sec.map(|seconds| {
+                Instant::now() + Duration::from_secs(seconds.into()).saturating_sub(past.spent)
+            }),
+            workspace,
+            log,
+        };
+        walk.all_steps().await
     }
 
     /// The job's directory, made unless no step looks at it.
     fn workspace<'s>(&self, mut steps: impl Iterator<Item = &'s StepSpec>) -> Result<PathBuf, Failure> {
         let job = self.job.fence.job;
-        match steps.any(StepSpec::uses_workspace) {
+        match steps.any(|step| self.settings.uses_workspace(step)) {
             true => workspace::prepare(&self.settings.workspaces_root, job, self.settings.credentials),
             false => Ok(PathBuf::new()),
         }
     }
+}
 
-    /// The end of the job, or a wait before the step is tried again.
-    fn failed(&self, step: &StepSpec, position: i16, failure: Failure) -> Ending {
-        let retries = match position == self.job.step_position {
-            true => self.job.step_retries.unsigned_abs(),
-            false => 0,
-        };
-        if !failure.code.may_pass() || retries >= step.max_retries.into() {
-            return Ending::Failed(failure);
+/// An attempt on its way.
+struct Walk<'a> {
+    attempt: &'a Attempt<'a>,
+    spec: &'a JobSpec,
+    flow: Flow<'a>,
+    /// Somebody said that the first step is to be passed over.
+    skip: bool,
+    /// When the job's time is over.
+    over_at: Option<Instant>,
+    workspace: PathBuf,
+    log: Log<'a>,
+}
+
+impl Walk<'_> {
+    async fn all_steps(&mut self) -> Result<End, Stop> {
+        let mut ordinal = 0;
+        loop {
+            if let Some(reason) = self.attempt.brake.reason() {
+                return ending(reason, None);
+            }
+            if self.attempt.quiet.is_cancelled() {
+                return Ok((Ending::HandedBack, None));
+            }
+            let (position, mut record) = match self.flow.next() {
+                Next::End(failure) => return Ok((ended(failure), None)),
+                Next::Run(position) if !std::mem::take(&mut self.skip) => {
+                    (position, self.run(position, ordinal).await)
+                }
+                Next::Run(position) | Next::Skip(position) => (
+                    position,
+                    step::skipped(&self.spec.steps[position], self.place(position, ordinal)),
+                ),
+            };
+            if let Some(reason) = self.attempt.brake.reason() {
+                return ending(reason, Some(record));
+            }
+            if let Some(end) = self.decide(position, &mut record) {
+                return Ok((end, Some(record)));
+            }
+            let position = i16::try_from(self.flow.position()).unwrap_or(i16::MAX);
+            self.attempt.record(&record, position).await?;
+            ordinal += 1;
         }
-        let first = Duration::from_secs(step.retry_backoff_sec.into());
-        Ending::Retried(failure, backoff(first, retries.into(), rand::random()))
     }
 
-    /// Records a step that is not the last. `None`: the lease is lost.
-    async fn record(&self, record: &StepRecord, next: i16) -> Option<()> {
-        let mut pause = Backoff::default();
-        loop {
-            match self.session.record_step(self.job.fence, record, next).await {
-                Ok(true) => return Some(()),
-                Ok(false) => break,
-                Err(error) if error.is_unavailable() && self.brake.reason() != Some(Reason::LeaseLost) => {
-                    tracing::warn!(job.id = %self.job.fence.job, error = %error, "a step's result waits for the database");
-                    pause.wait(self.brake.token()).await;
-                }
-                Err(error) => {
-                    tracing::error!(job.id = %self.job.fence.job, error = %error, "a step's result could not be recorded");
-                    break;
-                }
+    async fn run(&mut self, position: usize, ordinal: i16) -> StepRecord {
+        let place = step::Place {
+            job: self.attempt.job,
+            spec: self.spec,
+            position: i16::try_from(position).unwrap_or(i16::MAX),
+            ordinal,
+            workspace: &self.workspace,
+            left: self
+                .over_at
+                .map(|at| at.saturating_duration_since(Instant::now())),
+        };
+        let Attempt {
+            settings,
+            session,
+            brake,
+            ..
+        } = self.attempt;
+        step::run(
+            settings,
+            session,
+            &self.spec.steps[position],
+            &place,
+            &mut self.log,
+            brake,
+        )
+        .await
+    }
+
+    fn place(&self, position: usize, ordinal: i16) -> (i16, i16) {
+        (i16::try_from(position).unwrap_or(i16::MAX), ordinal)
+    }
+
+    /// What a step leads to: an end of the attempt, or `None` for the next step.
+    fn decide(&mut self, position: usize, record: &mut StepRecord) -> Option<Ending> {
+        let came = self.came(position, record);
+        let retries = self.flow.retries();
+        let verdict = self.flow.after(&came);
+        record.verdict = verdict.word(&self.spec.steps);
+        match (verdict, came) {
+            (Verdict::Retry, Came::Failed(failure)) => {
+                let first = Duration::from_secs(self.spec.steps[position].retry_backoff_sec.into());
+                Some(Ending::Retried(failure, backoff(first, retries, rand::random())))
             }
+            (Verdict::Ask, Came::Failed(failure) | Came::NeedsHuman(failure)) => {
+                Some(Ending::Paused(format!(
+                    "Step {:?} did not succeed: {} Approve to run it again, skip it, or reject.",
+                    record.step_id, failure.message
+                )))
+            }
+            _ => match self.flow.next() {
+                Next::End(failure) => Some(ended(failure)),
+                Next::Run(_) | Next::Skip(_) => None,
+            },
         }
-        tracing::warn!(job.id = %self.job.fence.job, attempt = self.job.fence.attempt,
-                       "the lease was lost: this attempt's result is discarded");
-        None
+    }
+
+    fn came(&self, position: usize, record: &StepRecord) -> Came {
+        let Some(mut failure) = record.failure.clone() else {
+            return if record.skipped {
+                Came::Skipped
+            } else {
+                Came::Succeeded
+            };
+        };
+        if failure.code == Code::Timeout && self.over_at.is_some_and(|at| at <= Instant::now()) {
+            let seconds = self.spec.timeout_sec.unwrap_or_default();
+            let sentence = format!(
+                "The job's steps took longer than {seconds} s together; raise the job's timeout_sec."
+            );
+            return Came::OutOfTime(Failure::new(Code::Timeout, sentence));
+        }
+        if record.needs_human {
+            return Came::NeedsHuman(failure);
+        }
+        if let OnFailure::Goto(target) = &self.spec.steps[position].on_failure
+            && self.flow.is_at_its_bound()
+        {
+            let more = format!(" The job went back to {target:?} {MAX_JUMPS} times and stops here.");
+            failure.message.push_str(&more);
+        }
+        Came::Failed(failure)
     }
 }
 
+impl Attempt<'_> {
+    /// What the attempts before this one left behind.
+    async fn past(&self) -> Result<Past, Stop> {
+        if self.job.fence.attempt <= 1 {
+            return Ok(Past::default());
+        }
+        let mut pause = Backoff::default();
+        loop {
+            match self.session.history(self.job.fence.job).await {
+                Ok(history) => return Ok(Past::of(history)),
+                Err(error) => {
+                    self.wait_for_tables("the past of a job", &error, &mut pause)
+                        .await?;
+                }
+            }
+        }
+    }
+
+    /// Records a step that is not the last.
+    async fn record(&self, record: &StepRecord, next: i16) -> Result<(), Stop> {
+        let fence = self.job.fence;
+        let mut pause = Backoff::default();
+        loop {
+            match self.session.record_step(fence, record, next).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => break,
+                Err(error) => {
+                    self.wait_for_tables("a step's result", &error, &mut pause)
+                        .await?;
+                }
+            }
+        }
+        tracing::warn!(job.id = %fence.job, attempt = fence.attempt,
+                       "the lease was lost: this attempt's result is discarded");
+        Err(None)
+    }
+
+    /// Waits before the tables are asked again, unless that cannot help or comes too late.
+    async fn wait_for_tables(&self, what: &str, error: &Error, pause: &mut Backoff) -> Result<(), Stop> {
+        let job = self.job.fence.job;
+        if self.brake.reason() == Some(Reason::LeaseLost) {
+            return Err(None);
+        }
+        if error.is_unavailable() {
+            tracing::warn!(job.id = %job, error = %error, "{what} waits for the database");
+            pause.wait(self.brake.token()).await;
+            return Ok(());
+        }
+        tracing::error!(job.id = %job, error = %error, "{what} was refused by the database");
+        let sentence = format!("The database refused {what}; the runner's log says why.");
+        Err(Some(Ending::Failed(Failure::new(Code::Internal, sentence))))
+    }
+}
+
+fn ended(failure: Option<Failure>) -> Ending {
+    failure.map_or(Ending::Succeeded, Ending::Failed)
+}
+
 /// What a stopped attempt comes to.
-fn ending(reason: Reason, step: Option<StepRecord>) -> Option<End> {
+fn ending(reason: Reason, step: Option<StepRecord>) -> Result<End, Stop> {
     match reason {
-        Reason::LeaseLost => None,
-        Reason::Draining => Some((Ending::HandedBack, step)),
-        Reason::Cancelled => Some((
+        Reason::LeaseLost => Err(None),
+        Reason::Draining => Ok((Ending::HandedBack, step)),
+        Reason::Cancelled => Ok((
             Ending::Cancelled(Failure::new(
                 Code::Cancelled,
                 "Cancelled on request while it ran.",

@@ -124,7 +124,12 @@ pub async fn retry(
                set state = case when concurrency_key is not null or project_limited then 'scheduled' else 'available' end::job_state,
                    gate = case when concurrency_key is not null then 'key' when project_limited then 'project' end,
                    run_at = now(), finished_at = null, code = null, message = null, cancel_asked_at = null,
-                   losses = 0, step_retries = 0
+                   losses = 0, step_retries = 0, retried_after = job.attempt,
+                   -- What ran all the same after the step that failed the job is not where it goes on.
+                   step_position = coalesce((select step.position from step
+                                              where step.job_id = job.id and step.attempt > job.retried_after
+                                                and step.verdict = 'stop'
+                                              order by step.attempt, step.ordinal limit 1), job.step_position)
               from found
              where job.id = found.id and job.state in ('failed', 'cancelled')
             returning job.*

@@ -36,7 +36,7 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
     let rows = sqlx::query!(
         r#"
         with result as (
-            select *, state in ('available', 'scheduled') as goes_on
+            select *, state in ('available', 'scheduled', 'awaiting_approval') as goes_on
               from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $22::interval[])
                    as result (job_id, attempt, state, outcome, code, message, wait)
         ), held as materialized (
@@ -62,28 +62,34 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
                    step_retries = job.step_retries + case when held.state = 'scheduled' and held.goes_on then 1 else 0 end
               from held
              where job.id = held.id
-            returning job.id, job.project_id, job.state, job.needed, job.concurrency_key, job.project_limited
+            returning job.id, job.project_id, job.state, job.step_position, job.needed, job.concurrency_key, job.project_limited
         ), ended as (
             insert into attempt (job_id, number, runner_id, started_at, ended_at, outcome, code)
             select id, attempt, $1, claimed_at, greatest(now(), claimed_at), outcome, attempt_code from held
         ), stepped as (
             insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
-                              signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions)
+                              signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions,
+                              verdict)
             select step.job_id, step.attempt, step.ordinal, step.position, step.step_id, step.agent, step.status,
                    step.code, step.message, step.exit_code, step.signal, step.started_at, step.finished_at,
-                   step.output_bytes, step.cpu_ms, step.peak_memory_bytes, step.logged_bytes, step.redactions
+                   step.output_bytes, step.cpu_ms, step.peak_memory_bytes, step.logged_bytes, step.redactions,
+                   step.verdict
               from unnest($8::uuid[], $9::int[], $10::smallint[], $11::smallint[], $12::text[], $13::text[], $14::text[],
                           $15::text[], $16::text[], $17::int[], $18::int[], $19::timestamptz[], $20::timestamptz[],
-                          $21::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::int[])
+                          $21::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::int[], $27::text[])
                    as step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
                             signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes,
-                            redactions)
+                            redactions, verdict)
               join held on held.id = step.job_id
+        ), asked as (
+            insert into approval (job_id, attempt, position, question)
+            select settled.id, held.attempt, settled.step_position, held.message
+              from held join settled on settled.id = held.id and settled.state = 'awaiting_approval'
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
             select project_id, id, attempt, 'job.' || settled.state, 'runner:' || $1::text from held join settled using (id, project_id)
         )
-        select id, project_id, state = 'scheduled' or state = 'available' as "goes_on!", needed, concurrency_key, project_limited
+        select id, project_id, state in ('scheduled', 'available', 'awaiting_approval') as "goes_on!", needed, concurrency_key, project_limited
           from settled
         "#,
         runner.0,
@@ -112,6 +118,7 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
         &columns.steps.peak_memory_bytes,
         &columns.steps.logged_bytes,
         &columns.steps.redactions,
+        &columns.steps.verdicts as &[Option<&str>],
     )
     .fetch_all(db)
     .await?;
@@ -168,6 +175,7 @@ struct StepColumns<'a> {
     peak_memory_bytes: Vec<i64>,
     logged_bytes: Vec<i64>,
     redactions: Vec<i32>,
+    verdicts: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -182,9 +190,7 @@ impl<'a> Columns<'a> {
             columns
                 .codes
                 .push(ending.failure().map(|failure| failure.code.as_str()));
-            columns
-                .messages
-                .push(ending.failure().map(|failure| failure.message.as_str()));
+            columns.messages.push(ending.message());
             if let Some(step) = step {
                 columns.steps.push(*fence, step);
             }
@@ -215,5 +221,6 @@ impl<'a> StepColumns<'a> {
         self.peak_memory_bytes.push(step.measured.peak_memory_bytes);
         self.logged_bytes.push(step.measured.logged_bytes);
         self.redactions.push(step.measured.redactions);
+        self.verdicts.push(step.verdict.as_deref());
     }
 }

@@ -29,8 +29,9 @@ pub async fn record(
             returning id
         ), recorded as (
             insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
-                              signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions)
-            select id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20 from held
+                              signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions,
+                              verdict)
+            select id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21 from held
             -- written before, when the answer to that was lost
             on conflict do nothing
         )
@@ -56,6 +57,7 @@ pub async fn record(
         step.measured.peak_memory_bytes,
         step.measured.logged_bytes,
         step.measured.redactions,
+        step.verdict,
     )
     .fetch_one(db)
     .await?;
@@ -73,8 +75,10 @@ pub struct Step {
     pub step_id: String,
     /// Who did it.
     pub agent: String,
-    /// `succeeded`, `failed`, `cancelled` or `interrupted`.
+    /// `succeeded`, `failed`, `cancelled`, `interrupted` or `skipped`.
     pub status: String,
+    /// What its failure led to.
+    pub verdict: Option<String>,
     /// Why it did not succeed.
     pub code: Option<Code>,
     /// The same as a sentence.
@@ -101,7 +105,7 @@ pub struct Step {
 pub async fn of_job(db: impl Executor<'_>, job: JobId) -> Result<Vec<Step>> {
     let rows = sqlx::query!(
         r#"
-        select attempt, position, step_id, agent, status, code as "code: Named<Code>", message, exit_code, signal,
+        select attempt, position, step_id, agent, status, verdict, code as "code: Named<Code>", message, exit_code, signal,
                started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions
           from step
          where job_id = $1
@@ -119,6 +123,7 @@ pub async fn of_job(db: impl Executor<'_>, job: JobId) -> Result<Vec<Step>> {
             step_id: row.step_id,
             agent: row.agent,
             status: row.status,
+            verdict: row.verdict,
             code: row.code.map(|code| code.0),
             message: row.message,
             exit_code: row.exit_code,

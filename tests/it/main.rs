@@ -9,6 +9,7 @@ mod api;
 mod callbacks;
 mod cli;
 mod deploy;
+mod flow;
 mod layering;
 mod openapi;
 mod outage;

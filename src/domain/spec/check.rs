@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Datelike as _, Utc};
 use serde_json::{Map, Value};
 
-use super::{AGENTS, MAX_ARGV_BYTES, StepSpec};
-use crate::domain::name::{is_environment_name, is_name, is_step_id};
+use super::MAX_ARGV_BYTES;
+use crate::domain::name::{is_environment_name, is_name, is_step_id, is_tool};
 
 pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T, garde::Error> {
     Err(garde::Error::new(reason.into()))
@@ -33,14 +33,25 @@ pub(super) fn only_version(version: &Option<String>, (): &()) -> garde::Result {
     }
 }
 
-pub(super) fn known_agent(agent: &str, (): &()) -> garde::Result {
-    if AGENTS.contains(&agent) {
+pub(super) fn agent_shape(agent: &str, (): &()) -> garde::Result {
+    if is_step_id(agent) {
         return Ok(());
     }
-    refuse(format!(
-        "unknown agent {agent:?}; there are: {}",
-        AGENTS.join(", ")
-    ))
+    refuse("must be the name of an agent: 1–64 letters, digits, `_` or `-`")
+}
+
+pub(super) fn optional_role_shape(role: &Option<String>, (): &()) -> garde::Result {
+    role.as_ref().map_or(Ok(()), |role| step_id_shape(role, &()))
+}
+
+/// A tool becomes part of an argument: it must not be taken for an option, nor for two tools.
+pub(super) fn tools_shape(tools: &[String], (): &()) -> garde::Result {
+    match tools.iter().find(|tool| !is_tool(tool)) {
+        Some(tool) => refuse(format!(
+            "{tool:?} is no tool: a letter first, then letters, digits and `_-.:*/() `, at most 128, as \"Bash(git:*)\""
+        )),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn no_nul(text: &str, (): &()) -> garde::Result {
@@ -79,17 +90,6 @@ pub(super) fn within_the_calendar(at: &DateTime<Utc>, (): &()) -> garde::Result 
     match at.year() {
         1970..=9999 => Ok(()),
         year => refuse(format!("is in the year {year}; allowed are 1970 to 9999")),
-    }
-}
-
-pub(super) fn unique_step_ids(steps: &[StepSpec], (): &()) -> garde::Result {
-    let mut seen = std::collections::BTreeSet::new();
-    match steps.iter().find(|step| !seen.insert(&step.step_id)) {
-        Some(again) => refuse(format!(
-            "step_id {:?} is used twice; give each step its own",
-            again.step_id
-        )),
-        None => Ok(()),
     }
 }
 

@@ -1,0 +1,159 @@
+//! A program in the workspace: its sandbox, its environment, its limits, its end as part of a record.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::sync::mpsc;
+
+use super::{Place, failure};
+use crate::domain::attempt::StepRecord;
+use crate::domain::policy::{Policy, lower};
+use crate::domain::spec::StepSpec;
+use crate::runner::Settings;
+use crate::runner::held::Brake;
+use crate::runner::logs::Log;
+use crate::runner::process::{self, Chunk, Command, End, Limits, Outcome};
+use crate::runner::sandbox::Plan;
+
+/// How long children have between `TERM` and `KILL`.
+const GRACE: Duration = Duration::from_secs(5);
+/// Chunks of output on their way to the table; when they are not taken, the child waits.
+const ON_THE_WAY: usize = 64;
+
+/// What is run.
+#[derive(Debug, Default)]
+pub(super) struct Program {
+    pub(super) argv: Vec<String>,
+    pub(super) stdin: Option<Vec<u8>>,
+    /// Variables besides those every step sees; the step's own win over them.
+    pub(super) env: Vec<(String, String)>,
+}
+
+/// Runs it to its end and writes that into `record`. What it prints goes to the log, and to `ear` first.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a program, where and for whom it runs, and who listens"
+)]
+pub(super) async fn run(
+    settings: &Settings,
+    step: &StepSpec,
+    place: &Place<'_>,
+    program: Program,
+    record: &mut StepRecord,
+    log: &mut Log<'_>,
+    brake: &Brake,
+    ear: Option<&mut (dyn FnMut(&Chunk) + Send)>,
+) {
+    let wrapper = match settings.sandbox.plan(&place.spec.policy, place.workspace) {
+        Ok(Plan::Wrapped(wrapper)) => Some(wrapper),
+        Ok(Plan::Bare(why)) => {
+            if place.ordinal == 0 {
+                log.say(place.position, why).await;
+            }
+            None
+        }
+        Err(refusal) => {
+            record.failure = Some(refusal);
+            return;
+        }
+    };
+    let name = program.argv.first().cloned().unwrap_or_default();
+    let command = Command {
+        wrapper,
+        ..command_of(settings, step, place, program)
+    };
+    let (output, mut chunks) = mpsc::channel(ON_THE_WAY);
+    let running = process::run(&settings.supervisor, command, output, brake.token().clone());
+    let (ended, kept) = match ear {
+        None => tokio::join!(running, log.keep(place.position, chunks)),
+        Some(ear) => {
+            let (on, heard) = mpsc::channel(1);
+            let listening = async move {
+                while let Some(chunk) = chunks.recv().await {
+                    ear(&chunk);
+                    if on.send(chunk).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let (ended, (), kept) = tokio::join!(running, listening, log.keep(place.position, heard));
+            (ended, kept)
+        }
+    };
+    record.measured.logged_bytes = whole(kept.bytes);
+    record.measured.redactions = kept.redactions.try_into().unwrap_or(i32::MAX);
+    metrics::counter!("orchestrator_redactions_total").increment(kept.redactions.into());
+    match ended {
+        Err(error) => record.failure = Some(failure::not_started(&error)),
+        Ok(outcome) => {
+            note(record, &outcome);
+            record.failure = failure::of(&name, step, &outcome, brake.reason());
+            if outcome.oom_kills > 0 {
+                let killed = format!(
+                    "the kernel killed {} process(es) of this host for want of memory while the step ran",
+                    outcome.oom_kills
+                );
+                log.say(place.position, &killed).await;
+            }
+        }
+    }
+}
+
+/// A count as the tables hold it.
+fn whole(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+fn note(record: &mut StepRecord, outcome: &Outcome) {
+    record.started_at = outcome.started_at;
+    record.finished_at = outcome.finished_at;
+    record.output_bytes = whole(outcome.output_bytes);
+    record.measured.cpu_ms = whole(outcome.cpu.as_millis());
+    record.measured.peak_memory_bytes = whole(outcome.peak_memory_bytes);
+    (record.exit_code, record.signal) = match outcome.end {
+        End::Exited(code) => (Some(code), None),
+        End::Signalled(signal) => (None, Some(signal)),
+        End::OutOfMemory => (None, Some(Signal::KILL.as_raw())),
+        _ => (None, None),
+    };
+}
+
+fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>, program: Program) -> Command {
+    let mut env = settings.environment.clone();
+    let workspace = place.workspace.to_string_lossy().into_owned();
+    env.push(("HOME".into(), workspace.clone()));
+    env.push(("ORCHESTRATOR_JOB_ID".into(), place.job.fence.job.to_string()));
+    env.push(("ORCHESTRATOR_STEP_ID".into(), step.step_id.clone()));
+    env.push(("ORCHESTRATOR_WORKSPACE".into(), workspace));
+    env.extend(program.env);
+    // The step's own come last, so that they win.
+    env.extend(step.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let idle = Duration::from_secs(step.idle_timeout_sec.into());
+    let timeout = Duration::from_secs(step.timeout_sec.into());
+    Command {
+        argv: program.argv,
+        directory: place.workspace.to_owned(),
+        env,
+        stdin: program.stdin,
+        timeout: place.left.map_or(timeout, |left| left.min(timeout)),
+        idle_timeout: (!idle.is_zero()).then_some(idle),
+        // A runner that loses its lease tells its steps a sixth of it before, and is to see them end.
+        grace: GRACE.min(settings.lease / 8),
+        limits: limits(settings, &place.spec.policy),
+        nice: settings.nice,
+        credentials: settings.credentials,
+        wrapper: None,
+    }
+}
+
+/// The host's limits, or the job's where they are lower.
+fn limits(settings: &Settings, policy: &Policy) -> Limits {
+    let (host, job) = (settings.limits, policy.limits);
+    let bytes = |megabytes: u64| megabytes.saturating_mul(1_000_000);
+    Limits {
+        memory_bytes: lower(host.memory_bytes, job.memory_mb.map(bytes)),
+        cpu_seconds: lower(host.cpu_seconds, job.cpu_sec),
+        processes: lower(host.processes, job.pids),
+        ..host
+    }
+}

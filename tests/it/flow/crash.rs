@@ -1,0 +1,162 @@
+//! Runners killed in the middle of a job: the next goes on at the right step.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use orchestrator::app::lease::Session;
+use orchestrator::domain::attempt::{Failure, Measured, StepRecord};
+use orchestrator::domain::clock;
+use orchestrator::domain::id::RunnerId;
+use orchestrator::domain::job::Code;
+use orchestrator::store::runner::NewSession;
+use serde_json::json;
+
+use super::{Ground, with};
+use crate::support::until;
+
+#[tokio::test]
+async fn a_runner_killed_in_any_step_is_followed_by_one_that_goes_on_there() {
+    let ground = Ground::new().await;
+    let names = ["one", "two", "three", "four"];
+    let held = |name: &str| ground.place(&format!("hold-{name}"));
+    let steps: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let script = format!(
+                "while [ -e {} ]; do sleep 0.01; done; echo {name} >> work.txt",
+                held(name)
+            );
+            ground.step(name, &script)
+        })
+        .collect();
+    names
+        .iter()
+        .for_each(|name| std::fs::write(held(name), "").unwrap());
+    let job = ground.submit(json!({ "steps": steps, "max_attempts": 10 })).await;
+    let mut expected = Vec::new();
+    for name in names {
+        let mut runner = ground.runner(&[]);
+        expected.push(name);
+        until(async || (ground.trace() == expected.join(" ")).then_some(())).await;
+        runner.signal(Signal::SIGKILL);
+        runner.end();
+        std::fs::remove_file(held(name)).unwrap();
+        ground.leases_pass().await;
+        // It begins again, and the next is the one that waits.
+        expected.push(name);
+    }
+    let _runner = ground.runner(&[]);
+    ground.reaches(job, "succeeded").await;
+    assert_eq!(ground.trace(), "one one two two three three four four");
+    let work = ground
+        .directory
+        .join("workspaces")
+        .join(job.to_string())
+        .join("work/work.txt");
+    assert_eq!(std::fs::read_to_string(work).unwrap(), "one\ntwo\nthree\nfour\n");
+    assert_eq!(
+        ground.ended(job).await,
+        "one:succeeded two:succeeded three:succeeded four:succeeded"
+    );
+}
+
+/// A runner that records a step and is gone before it does anything else.
+async fn record_and_vanish(ground: &Ground, position: i16, failure: Option<(Failure, &str)>, next: i16) {
+    let new = NewSession {
+        id: RunnerId::generate(),
+        instance: "vanishes",
+        host: "here",
+        pid: 1,
+        slots: 1,
+        queues: &["default".to_owned()],
+        labels: &[],
+        lease: Duration::from_secs(60),
+    };
+    let session = Session::open(ground.pool.clone(), ground.hints.clone(), &new)
+        .await
+        .unwrap();
+    let claimed = session.claim("default", "", 1).await.unwrap().remove(0);
+    assert_eq!(claimed.step_position, position);
+    let now = clock::now();
+    let (failure, verdict) = failure.unzip();
+    let record = StepRecord {
+        ordinal: 0,
+        position,
+        step_id: format!("s{position}"),
+        agent: "command".into(),
+        skipped: false,
+        failure,
+        needs_human: false,
+        verdict: verdict.map(str::to_owned),
+        exit_code: Some(0),
+        signal: None,
+        started_at: now,
+        finished_at: now,
+        output_bytes: 0,
+        measured: Measured::default(),
+    };
+    assert!(session.record_step(claimed.fence, &record, next).await.unwrap());
+    ground.leases_pass().await;
+}
+
+#[tokio::test]
+async fn a_runner_that_vanishes_between_two_steps_is_followed_at_the_second() {
+    let ground = Ground::new().await;
+    let job = ground
+        .submit(json!({ "max_attempts": 10, "steps": [
+            ground.step("s0", "true"), ground.step("s1", "true"), ground.step("s2", "true"), ground.step("s3", "true"),
+        ] }))
+        .await;
+    for position in 0..3 {
+        record_and_vanish(&ground, position, None, position + 1).await;
+    }
+    let _runner = ground.runner(&[]);
+    ground.reaches(job, "succeeded").await;
+    assert_eq!(ground.trace(), "s3");
+}
+
+#[tokio::test]
+async fn a_failure_before_the_runner_vanished_is_not_forgotten() {
+    let ground = Ground::new().await;
+    let job = ground
+        .submit(json!({ "max_attempts": 10, "steps": [
+            ground.step("s0", "true"),
+            ground.step("s1", "true"),
+            with(ground.step("s2", "true"), json!({ "if": "failure" })),
+        ] }))
+        .await;
+    let failure = Failure::new(Code::ExitNonzero, "It failed before.");
+    record_and_vanish(&ground, 0, Some((failure, "stop")), 1).await;
+    let _runner = ground.runner(&[]);
+    ground.reaches(job, "failed exit_nonzero").await;
+    assert_eq!(ground.trace(), "s2");
+    let message = crate::support::ask(
+        &ground.pool,
+        &format!("select message from job where id = '{job}'"),
+    )
+    .await;
+    assert_eq!(message, "It failed before.");
+}
+
+#[tokio::test]
+async fn jumps_before_the_runner_vanished_count() {
+    let ground = Ground::new().await;
+    let job = ground
+        .submit(json!({ "max_attempts": 20, "steps": [
+            ground.step("s0", "true"),
+            with(ground.step("s1", "false"), json!({ "on_failure": "goto:s0" })),
+        ] }))
+        .await;
+    let failure = || Failure::new(Code::ExitNonzero, "It failed.");
+    for _ in 0..4 {
+        record_and_vanish(&ground, 0, None, 1).await;
+        record_and_vanish(&ground, 1, Some((failure(), "goto:s0")), 0).await;
+    }
+    let _runner = ground.runner(&[]);
+    ground.reaches(job, "failed exit_nonzero").await;
+    assert_eq!(
+        ground.trace().matches("s1").count(),
+        7,
+        "six more jumps and the last try"
+    );
+}
