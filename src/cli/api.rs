@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use super::database;
 use crate::alive::Alive;
 use crate::app::backoff::Backoff;
 use crate::app::environment;
@@ -45,7 +46,9 @@ impl Api {
         tokio::spawn(alive.clone().stopping(stop.soft.clone(), api::GRACE));
         tokio::spawn(api::pulse::tell(address, pool.clone(), alive, stop.soft.clone()));
         tokio::spawn(synchronise(pool.clone(), self.environment, stop.clone()));
+        let looking = tokio::spawn(database::refuse_lent(pool.clone(), stop.clone()));
         serve(listener, pool, hints, &self.api, keys, stop).await?;
+        looking.await??;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,10 +1,43 @@
 //! The database of a command that is over soon: it is there and fits, or the command says so at once.
+//! Of a service: it may come later, but never through a pooler that mixes up answers.
 
 use anyhow::Context as _;
 
+use crate::app::backoff::Backoff;
 use crate::domain::environment::DatabaseUrl;
+use crate::shutdown::Stop;
 use crate::store::migrate::{Fit, fit};
 use crate::store::{self, Pool};
+
+const LENT: &str = "DATABASE_URL leads to a pooler that lends connections by the transaction, where statements get \
+    other clients' answers: set pool_mode = session for this database in PgBouncer, or connect to PostgreSQL itself";
+
+/// Waits until the database answers, and then stops the service if what answers lends connections by
+/// the transaction.
+///
+/// # Errors
+///
+/// The reason, with what to do.
+pub(super) async fn refuse_lent(pool: Pool, stop: Stop) -> anyhow::Result<()> {
+    let mut pause = Backoff::default();
+    let mut said = false;
+    while !stop.soft.is_cancelled() {
+        match store::database::lends_connections(&pool).await {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                stop.soft.cancel();
+                anyhow::bail!(LENT);
+            }
+            Err(error) if !said => {
+                tracing::warn!("waiting: {error}");
+                said = true;
+            }
+            Err(_) => {}
+        }
+        pause.wait(&stop.soft).await;
+    }
+    Ok(())
+}
 
 /// Connects as `application`, with at most `connections`.
 pub(super) async fn open(url: &DatabaseUrl, application: &str, connections: u32) -> anyhow::Result<Pool> {
@@ -13,6 +46,7 @@ pub(super) async fn open(url: &DatabaseUrl, application: &str, connections: u32)
         .await
         .context("DATABASE_URL")?;
     let pool = store::database::pool(url, application, connections)?;
+    anyhow::ensure!(!store::database::lends_connections(&pool).await?, LENT);
     match fit(&pool).await? {
         Fit::Current => Ok(pool),
         other => anyhow::bail!("{other}"),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::database;
 use crate::alive::Alive;
 use crate::app::schema;
 use crate::config::SandboxKind;
@@ -40,6 +41,7 @@ impl Runner {
         let mut settings = settings(&self.runner, root, false).await?;
         settings.alive = alive.clone();
         alive.status("waiting for the database or its schema; the log says which");
+        database::refuse_lent(pool.clone(), stop.clone()).await?;
         if schema::wait(&pool, &stop.soft).await {
             runner::run(settings, pool, database_url, stop).await;
         }

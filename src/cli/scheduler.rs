@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::callbacks;
+use super::database;
 use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::app::schema;
@@ -39,6 +40,7 @@ impl Scheduler {
         let alive = Alive::start();
         tokio::spawn(alive.clone().stopping(stop.soft.clone(), Duration::ZERO));
         alive.status("waiting for the database or its schema; the log says which");
+        database::refuse_lent(pool.clone(), stop.clone()).await?;
         if schema::wait(&pool, &stop.soft).await {
             let every = self.scheduler.scheduler_tick_sec;
             let tick = scheduler::run(pool, hints, every, alive, stop.clone());

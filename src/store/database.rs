@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::{Pool, Result};
 
@@ -59,4 +59,43 @@ pub fn pool(url: &DatabaseUrl, application: &str, max: u32) -> Result<Pool> {
             })
         });
     Ok(pool.connect_lazy_with(options(url, application)?))
+}
+
+/// Rounds of looking whether two connections stay apart.
+const LOOKS: usize = 4;
+
+/// Whether something between us and the server lends its connections by the transaction, as PgBouncer
+/// does with `pool_mode = transaction`. The driver prepares a statement and runs it in two steps; there
+/// they may meet different connections, and the answer is silently that of another client's statement.
+///
+/// Two connections that are open at once have different server processes, and each keeps its own. Only
+/// the simple protocol is used to ask, which such a pooler answers rightly.
+///
+/// # Errors
+///
+/// [`super::Error::Unavailable`] when there is no answer, or no second connection, within 10 s.
+pub async fn lends_connections(pool: &Pool) -> Result<bool> {
+    let look = async {
+        let options = pool.connect_options();
+        let mut one = PgConnection::connect_with(&options).await?;
+        let mut other = PgConnection::connect_with(&options).await?;
+        let (first, second) = (backend(&mut one).await?, backend(&mut other).await?);
+        let mut lends = first == second;
+        for _ in 0..LOOKS {
+            lends |= backend(&mut one).await? != first || backend(&mut other).await? != second;
+        }
+        one.close().await?;
+        other.close().await?;
+        Ok::<_, sqlx::Error>(lends)
+    };
+    let looked = tokio::time::timeout(Duration::from_secs(10), look);
+    Ok(looked.await.map_err(|_| sqlx::Error::PoolTimedOut)??)
+}
+
+/// The server process that answers, as it says.
+async fn backend(connection: &mut PgConnection) -> sqlx::Result<String> {
+    let row = sqlx::raw_sql("select pg_backend_pid()::text")
+        .fetch_one(connection)
+        .await?;
+    row.try_get(0)
 }

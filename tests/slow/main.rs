@@ -6,6 +6,7 @@
 )]
 
 mod migrations;
+mod pgbouncer;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "the fast tests use what these do not")]
 mod support;

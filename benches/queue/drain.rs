@@ -1,0 +1,163 @@
+//! How fast jobs that do nothing go through one runner: the real loop, the real rows, the real settle.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use orchestrator::domain::attempt::{Ending, StepRecord};
+use orchestrator::domain::id::RunnerId;
+use orchestrator::store::claim::{Claimed, claim};
+use orchestrator::store::runner::NewSession;
+use orchestrator::store::settle::{Settlement, settle};
+use orchestrator::store::{Pool, runner};
+
+use super::support::{Database, Goal, median, tell};
+use super::{Bench, jobs, limits};
+
+/// Ended and future jobs of a table that was in use for long.
+const FILL: &str = "
+    insert into job (id, project_id, queue, state, priority, run_at, max_attempts, attempt, started_at, finished_at)
+    select ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, project.id, 'default',
+           (case when n % 11 = 0 then 'scheduled' else 'succeeded' end)::job_state, 0,
+           now() + case when n % 11 = 0 then interval '1 day' else interval '-1 day' end, 3,
+           case when n % 11 = 0 then 0 else 1 end, case when n % 11 > 0 then now() end, case when n % 11 > 0 then now() end
+      from generate_series(1, {rows}) as n, project where alias = 'bench';
+    analyze;";
+
+pub(super) async fn measure(bench: &Bench<'_>) {
+    let number = bench.options.size(50_000);
+    let database = bench.server.database("drain").await;
+    let pool = database.pool(8);
+    let one_row = limits::inserts(&database, 8, Duration::from_secs(3)).await;
+    bench
+        .report
+        .say("one-row durable inserts, 8 connections", one_row, "rows/s");
+
+    let mut bare = Vec::new();
+    let mut real = Vec::new();
+    for _ in 0..3 {
+        bare.push(statements(&database, number).await);
+        real.push(runner_drain(&database, number).await);
+    }
+    let (bare, real) = (median(bare), median(real));
+    bench
+        .report
+        .say("bare claim-50 and settle-50, 4 connections", bare, "jobs/s");
+    bench.report.figure(
+        "drain by one runner / bare statements",
+        real,
+        "jobs/s",
+        Some(bare),
+        Goal::AtLeast(0.6),
+    );
+    bench.report.figure(
+        "drain by one runner / one-row inserts",
+        real,
+        "jobs/s",
+        Some(one_row),
+        Goal::AtLeast(2.5),
+    );
+
+    let rows = bench.options.size(2_200_000);
+    tell(
+        &pool,
+        &format!(
+            "set statement_timeout = 0; {}; set statement_timeout = default",
+            FILL.replace("{rows}", &rows.to_string())
+        ),
+    )
+    .await;
+    let mut full = Vec::new();
+    for _ in 0..3 {
+        full.push(runner_drain(&database, number).await);
+    }
+    let name = "drain beside 2,000,000 ended and 200,000 future jobs / without";
+    bench
+        .report
+        .figure(name, median(full), "jobs/s", Some(real), Goal::AtLeast(0.9));
+    pool.close().await;
+}
+
+/// A runner process takes `number` jobs from the table; jobs a second.
+pub(super) async fn runner_drain(database: &Database, number: usize) -> f64 {
+    let pool = database.pool(2);
+    jobs::hold(&pool).await;
+    jobs::put(&pool, number, &jobs::noop()).await;
+    let service = database.service(&["runner", "--slots", "1000"], &[("LOG_LEVEL", "info")]);
+    service.hear("runner session open");
+    tell(&pool, "checkpoint").await;
+    let began = Instant::now();
+    jobs::release(&pool).await;
+    jobs::all_done(&pool).await;
+    let rate = number as f64 / began.elapsed().as_secs_f64();
+    drop(service);
+    pool.close().await;
+    rate
+}
+
+/// The statements of claim and settle alone, over four connections.
+async fn statements(database: &Database, number: usize) -> f64 {
+    let pool = database.pool(4);
+    jobs::put(&pool, number, &jobs::noop()).await;
+    let session = session(&pool).await;
+    tell(&pool, "checkpoint").await;
+    let began = Instant::now();
+    let workers: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(claim_and_settle(pool.clone(), session)))
+        .collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let rate = number as f64 / began.elapsed().as_secs_f64();
+    runner::close(&pool, session).await.unwrap();
+    pool.close().await;
+    rate
+}
+
+async fn claim_and_settle(pool: Pool, session: RunnerId) {
+    let mut connection = pool.acquire().await.unwrap();
+    loop {
+        let claimed = claim(&mut *connection, session, "default", "", 50).await.unwrap();
+        if claimed.is_empty() {
+            return;
+        }
+        let batch: Vec<_> = claimed.iter().map(succeeded).collect();
+        settle(&mut *connection, session, &batch).await.unwrap();
+    }
+}
+
+fn succeeded(job: &Claimed) -> Settlement {
+    let now = Utc::now();
+    Settlement {
+        fence: job.fence,
+        ending: Ending::Succeeded,
+        step: Some(StepRecord {
+            ordinal: 0,
+            position: 0,
+            step_id: "a".to_owned(),
+            agent: "noop".to_owned(),
+            failure: None,
+            exit_code: None,
+            signal: None,
+            started_at: now,
+            finished_at: now,
+            output_bytes: 0,
+        }),
+    }
+}
+
+/// A session that lasts as long as the run.
+pub(super) async fn session(pool: &Pool) -> RunnerId {
+    let id = RunnerId::generate();
+    let new = NewSession {
+        id,
+        instance: "bench",
+        host: "here",
+        pid: 1,
+        slots: 1000,
+        queues: &["default".to_owned()],
+        labels: &[],
+        lease: Duration::from_secs(24 * 3600),
+    };
+    runner::open(pool, &new).await.unwrap();
+    id
+}
