@@ -11,9 +11,11 @@ mod cancel;
 mod completions;
 mod config;
 mod database;
+mod deliveries;
 mod dev;
 mod doctor;
 mod follow;
+mod hook;
 mod logs;
 mod migrate;
 mod openapi;
@@ -82,6 +84,12 @@ enum Command {
     /// Look at schedules
     #[command(subcommand)]
     Schedule(schedule::Schedule),
+    /// Make and look at hooks: events that come in from other services
+    Hook(hook::Hook),
+    /// Look at callbacks, the ends of jobs told to others, and send them again
+    Deliveries(deliveries::Deliveries),
+    /// Replace what a project's callbacks are signed with
+    CallbackSecret(deliveries::CallbackSecret),
     /// Say what is wrong with this installation, and what mends it
     Doctor(doctor::Doctor),
     /// Take back now what lost runners hold, and let in what waits
@@ -128,6 +136,9 @@ impl Command {
             Self::Queues(queues) => queues.run().await,
             Self::Runners(runners) => runners.run().await,
             Self::Schedule(schedule) => schedule.run(),
+            Self::Hook(hook) => hook.run().await,
+            Self::Deliveries(deliveries) => deliveries.run().await,
+            Self::CallbackSecret(secret) => secret.run().await,
             Self::Doctor(doctor) => doctor.run().await,
             Self::Recover(recover) => recover.run().await,
             Self::Unlock(unlock) => unlock.run().await,

@@ -3,4 +3,5 @@
 mod commands;
 mod dev;
 mod doctor;
+mod hook;
 mod services;
