@@ -56,6 +56,7 @@ use admission::{Admission, Streams};
 use problem::{Kind, Problem};
 
 pub use document::document;
+pub use metrics::Looked;
 pub use serve::{GRACE, serve};
 pub use settings::{Cors, Settings};
 
@@ -72,6 +73,8 @@ pub struct Api {
     pub keys: Option<Keyring>,
     /// What renders this process's metrics.
     pub metrics: PrometheusHandle,
+    /// When the database was last asked for the metrics.
+    pub looked: Looked,
     /// When this is cancelled, streams that follow a job end; [`serve`] cancels it.
     pub stop: CancellationToken,
 }

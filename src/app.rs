@@ -21,5 +21,7 @@ pub mod maintain;
 pub mod overview;
 pub mod receive;
 pub mod recover;
+pub mod retain;
+pub mod roll_up;
 pub mod schema;
 pub mod submit;

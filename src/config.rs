@@ -11,6 +11,8 @@
 mod api;
 mod callbacks;
 pub mod env_file;
+mod metrics;
+mod retention;
 mod secrets;
 mod sensitive;
 mod value;
@@ -23,6 +25,8 @@ use clap::{Args, ValueEnum};
 
 pub use api::Api;
 pub use callbacks::Callbacks;
+pub use metrics::Metrics;
+pub use retention::Retention;
 pub use secrets::Secrets;
 pub use sensitive::Sensitive;
 pub use value::{List, Secretly};
@@ -33,6 +37,9 @@ use crate::domain::policy::Network;
 
 /// How the address of the tables is read, which may hold a password.
 pub const DATABASE_URL: Secretly<DatabaseUrl> = Secretly(value::parse_database_url);
+
+/// How a number of seconds is read.
+pub const SECONDS: fn(&str) -> Result<Duration, String> = parse_seconds;
 
 /// Where the tables are.
 #[derive(Args, Clone, Debug)]

@@ -17,6 +17,7 @@ pub mod name;
 pub mod page;
 pub mod policy;
 pub mod problem;
+pub mod retention;
 pub mod retry;
 pub mod schedule;
 pub mod seal;

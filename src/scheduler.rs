@@ -2,12 +2,14 @@
 //! rows are locked and occurrences are keyed, so nobody has to be the leader.
 
 pub mod deliver;
+pub mod upkeep;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::app::{fire_due, follow, maintain};
+use crate::domain::clock;
 use crate::shutdown::Stop;
 use crate::store::{Pool, Result};
 
@@ -46,6 +48,7 @@ pub async fn run(pool: Pool, hints: Hints, every: Duration, alive: Alive, stop: 
 }
 
 async fn tick(pool: &Pool, hints: &Hints) -> Result<()> {
+    let begun = Instant::now();
     let made = fire_due::fire_due(pool, hints, None).await?;
     let promoted = maintain::promote(pool, hints, None).await?;
     let expired = maintain::expire(pool, hints, None).await?;
@@ -54,6 +57,9 @@ async fn tick(pool: &Pool, hints: &Hints) -> Result<()> {
         tracing::warn!(job.id = %lost.job, attempt = lost.attempt, over = lost.over, "a runner vanished with a job");
     }
     metrics::counter!("orchestrator_attempts_lost_total").increment(expired.len() as u64);
+    metrics::histogram!("orchestrator_scheduler_tick_seconds").record(begun.elapsed());
+    metrics::gauge!("orchestrator_scheduler_tick_timestamp_seconds")
+        .set(clock::now().timestamp_micros() as f64 / 1e6);
     if made + promoted > 0 {
         tracing::debug!(made, promoted, "jobs became due");
     }

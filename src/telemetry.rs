@@ -1,8 +1,13 @@
 //! Logs on standard error, metrics for Prometheus.
 
+pub mod names;
+pub mod serve;
+
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -40,8 +45,22 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install_recorder()?;
-    describe();
+    names::describe();
     Ok(handle)
+}
+
+/// Serves the metrics of this process at `address`, if it has one; without one nothing is collected.
+///
+/// # Errors
+///
+/// When the address cannot be had, with what to do.
+pub async fn expose(address: Option<SocketAddr>) -> anyhow::Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    let handle = metrics()?;
+    tokio::spawn(keep_up(handle.clone()));
+    serve::serve(address, handle).await.with_context(|| {
+        format!("METRICS_BIND: cannot listen on {address}; give each process an address of its own (port 0 takes a free one)")
+    })
 }
 
 /// Folds what was measured into the histograms, so that a process nobody asks does not gather it
@@ -51,43 +70,4 @@ pub async fn keep_up(metrics: PrometheusHandle) {
         tokio::time::sleep(KEEP_UP).await;
         metrics.run_upkeep();
     }
-}
-
-fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-    describe_gauge!("orchestrator_queue_jobs", "Jobs that have not ended, by state");
-    describe_gauge!(
-        "orchestrator_oldest_available_job_seconds",
-        Unit::Seconds,
-        "Wait of the oldest available job"
-    );
-    describe_counter!(
-        "orchestrator_jobs_total",
-        "Attempts this process settled, by the state of the job after it"
-    );
-    describe_counter!("orchestrator_steps_total", "Steps this process ended, by status");
-    describe_counter!(
-        "orchestrator_attempts_lost_total",
-        "Attempts taken from runners that vanished"
-    );
-    describe_counter!(
-        "orchestrator_schedules_fired_total",
-        "Occurrences of schedules decided, by decision"
-    );
-    describe_histogram!("orchestrator_claim_seconds", Unit::Seconds, "Time of a claim");
-    describe_histogram!(
-        "orchestrator_settle_seconds",
-        Unit::Seconds,
-        "Time of a settle, for a whole batch"
-    );
-    describe_histogram!("orchestrator_step_seconds", Unit::Seconds, "Run time of a step");
-    describe_gauge!(
-        "orchestrator_database_up",
-        "Whether the database answered when the metrics were asked for"
-    );
-    describe_histogram!(
-        "orchestrator_http_request_duration_seconds",
-        Unit::Seconds,
-        "Time from a request's headers to its answer's"
-    );
 }

@@ -63,6 +63,10 @@ impl Session {
         let begun = std::time::Instant::now();
         let claimed = store::claim::claim(&self.pool, self.id, queue, label, limit).await?;
         metrics::histogram!("orchestrator_claim_seconds").record(begun.elapsed());
+        for job in &claimed {
+            let waited = (job.claimed_at - job.due_at).to_std().unwrap_or_default();
+            metrics::histogram!("orchestrator_queue_wait_seconds").record(waited);
+        }
         Ok(claimed)
     }
 

@@ -81,6 +81,7 @@ pub(super) async fn serve(
         settings,
         keys,
         metrics,
+        looked: api::Looked::default(),
         stop: stop.soft.clone(),
     };
     api::serve(listener, api, stop.soft).await?;

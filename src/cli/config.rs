@@ -17,8 +17,17 @@ const CHOSEN: [(&str, &str); 2] = [
     // nginx of deploy/nginx, which hands on one address.
     ("TRUSTED_PROXIES", "127.0.0.1"),
 ];
-/// Settings that the units give each service themselves; in the file, they would be one for all.
-const OF_THE_UNITS: [&str; 1] = ["RUNNER_INSTANCE"];
+/// Settings of which each process has its own; in the file, they would be one for all.
+const OF_EACH: [(&str, &str); 2] = [
+    (
+        "RUNNER_INSTANCE",
+        "Not here: the units name each runner themselves.",
+    ),
+    (
+        "METRICS_BIND",
+        "Not here: each process needs its own. `systemctl edit UNIT`, and Environment=METRICS_BIND=127.0.0.1:9464",
+    ),
+];
 
 const HEAD: &str = "\
 # Settings of orchestrator's services: one NAME=value a line, read by systemd (EnvironmentFile=) and
@@ -111,11 +120,10 @@ fn entry(text: &mut String, setting: &Setting) {
         text.push_str("# Secret.\n");
     }
     let chosen = CHOSEN.iter().find(|(chosen, _)| *chosen == name);
-    let _ = match chosen {
-        Some((_, value)) => writeln!(text, "{name}={value}"),
-        None if OF_THE_UNITS.contains(&name.as_str()) => {
-            writeln!(text, "# Not here: the units name each runner themselves.")
-        }
-        None => writeln!(text, "#{name}={}", setting.default().unwrap_or_default()),
+    let own = OF_EACH.iter().find(|(own, _)| *own == name);
+    let _ = match (chosen, own) {
+        (Some((_, value)), _) => writeln!(text, "{name}={value}"),
+        (None, Some((_, why))) => writeln!(text, "# {why}"),
+        (None, None) => writeln!(text, "#{name}={}", setting.default().unwrap_or_default()),
     };
 }

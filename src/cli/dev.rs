@@ -46,6 +46,8 @@ pub(super) struct Dev {
     secrets: config::Secrets,
     #[command(flatten)]
     callbacks: config::Callbacks,
+    #[command(flatten)]
+    retention: config::Retention,
     /// Post a sample job through the webhook, follow it to its end, and keep serving
     #[arg(long)]
     demo: bool,
@@ -122,6 +124,11 @@ impl Dev {
             hints.clone(),
             every,
             alive,
+            stop.clone(),
+        ));
+        work.spawn(scheduler::upkeep::run(
+            pool.clone(),
+            self.retention.into(),
             stop.clone(),
         ));
         if let Some(deliverer) = callbacks::deliverer(pool, Some(keys.clone()), &self.callbacks)? {

@@ -12,7 +12,7 @@ use crate::runner::process::{Credentials, Limits, Supervisor, limits};
 use crate::runner::redact::{Secrets, Sensitive};
 use crate::runner::sandbox::{self, Sandbox};
 use crate::shutdown::Stop;
-use crate::{config, runner, store};
+use crate::{config, runner, store, telemetry};
 
 /// Runs jobs until TERM or INT, then lets running steps finish as long as a drain may take.
 #[derive(Args, Debug)]
@@ -21,11 +21,14 @@ pub(super) struct Runner {
     database: config::Database,
     #[command(flatten)]
     runner: config::Runner,
+    #[command(flatten)]
+    metrics: config::Metrics,
 }
 
 impl Runner {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let stop = Stop::on_signals()?;
+        telemetry::expose(self.metrics.metrics_bind).await?;
         let config::Database {
             database_url,
             database_max_connections,

@@ -11,7 +11,7 @@ use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::app::schema;
 use crate::shutdown::Stop;
-use crate::{config, scheduler, store};
+use crate::{config, scheduler, store, telemetry};
 
 /// Runs until TERM or INT. Any number may run at once.
 #[derive(Args, Debug)]
@@ -24,11 +24,16 @@ pub(super) struct Scheduler {
     secrets: config::Secrets,
     #[command(flatten)]
     callbacks: config::Callbacks,
+    #[command(flatten)]
+    retention: config::Retention,
+    #[command(flatten)]
+    metrics: config::Metrics,
 }
 
 impl Scheduler {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let stop = Stop::on_signals()?;
+        telemetry::expose(self.metrics.metrics_bind).await?;
         let config::Database {
             database_url,
             database_max_connections,
@@ -42,6 +47,8 @@ impl Scheduler {
         alive.status("waiting for the database or its schema; the log says which");
         database::refuse_lent(pool.clone(), stop.clone()).await?;
         if schema::wait(&pool, &stop.soft).await {
+            let upkeep = scheduler::upkeep::run(pool.clone(), self.retention.into(), stop.clone());
+            let upkeep = tokio::spawn(upkeep);
             let every = self.scheduler.scheduler_tick_sec;
             let tick = scheduler::run(pool, hints, every, alive, stop.clone());
             let deliver = async {
@@ -50,6 +57,7 @@ impl Scheduler {
                 }
             };
             tokio::join!(tick, deliver);
+            let _ = upkeep.await;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -86,6 +86,18 @@ pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     Err("must be more than 0 and at most 86400 seconds".into())
 }
 
+/// Reads how long something is kept, in whole seconds; 0 is for ever, and a hundred years the most.
+///
+/// # Errors
+///
+/// What is allowed.
+pub(super) fn parse_ttl(text: &str) -> Result<Duration, String> {
+    match text.trim().parse() {
+        Ok(seconds @ 0..=3_155_760_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number of seconds from 0 (for ever) to 3155760000".into()),
+    }
+}
+
 /// Reads the address callers reach the API at.
 ///
 /// # Errors

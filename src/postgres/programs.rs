@@ -65,7 +65,8 @@ impl Programs {
     }
 
     /// One of the programs.
-    pub(super) fn path(&self, program: &str) -> PathBuf {
+    #[must_use]
+    pub fn path(&self, program: &str) -> PathBuf {
         self.0.join(program)
     }
 

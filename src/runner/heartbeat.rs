@@ -12,6 +12,7 @@ use super::session::End;
 use crate::alive::Part;
 use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
+use crate::domain::clock;
 
 /// Renews the session's lease until it is `closed`, and passes on what an operator asks: `quiet` when
 /// the runner is to take no more work, brakes when jobs are to stop. When the lease is lost, or about
@@ -41,6 +42,7 @@ pub(super) async fn beat(
         };
         renewed = sent;
         alive.moves();
+        metrics::gauge!("orchestrator_runner_lease_renewed_timestamp_seconds").set(seconds(clock::now()));
         held.stop(&answer.cancel, Reason::Cancelled);
         if answer.drain && !quiet.is_cancelled() {
             tracing::info!(runner.id = %session.id, "an operator asked this runner to drain");
@@ -48,6 +50,11 @@ pub(super) async fn beat(
         }
     }
     End::Stopped
+}
+
+/// As Prometheus counts time; exact to the microsecond.
+fn seconds(at: chrono::DateTime<chrono::Utc>) -> f64 {
+    at.timestamp_micros() as f64 / 1e6
 }
 
 type Answer = (Instant, Option<crate::store::runner::Renewed>);

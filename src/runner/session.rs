@@ -1,11 +1,12 @@
 //! One session: subscribe, look for work, run it, until told to stop or the lease is lost.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::held::{Held, Reason};
 use super::hints::{self, Ears};
@@ -26,6 +27,22 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Time between two looks at whether a full runner still goes on.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// A slot that runs something, for the metrics.
+struct Busy;
+
+impl Busy {
+    fn begin() -> Self {
+        metrics::gauge!("orchestrator_runner_slots_busy").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        metrics::gauge!("orchestrator_runner_slots_busy").decrement(1.0);
+    }
+}
+
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -38,6 +55,7 @@ pub(super) enum End {
 /// Runs the session to its end. When it returns, nothing of it runs any more and what could be
 /// settled is.
 pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl, stop: &Stop) -> End {
+    metrics::gauge!("orchestrator_runner_slots").set(settings.slots);
     let (finished, arriving) = mpsc::channel(settings.slots.into());
     let work = Arc::new(Work {
         settings: settings.clone(),
@@ -183,14 +201,29 @@ impl Work {
     fn begin(self: &Arc<Self>, job: Claimed, slot: OwnedSemaphorePermit) {
         let brake = self.held.begin(job.fence.job);
         let work = Arc::clone(self);
-        self.running.spawn(async move {
-            let job_id = job.fence.job;
+        let span = tracing::info_span!("job", job.id = %job.fence.job, job.attempt = job.fence.attempt);
+        let attempt = async move {
+            let (job_id, begun) = (job.fence.job, Instant::now());
+            let _busy = Busy::begin();
             match attempt::run(&work.settings, &work.session, job, &brake, &work.quiet).await {
                 // The settler outlives every attempt; it hears the rest when this session is over.
-                Some(settlement) => drop(work.finished.send(Finished { settlement, slot }).await),
+                Some(settlement) => {
+                    tracing::debug!(outcome = settlement.ending.outcome(), "the attempt ended");
+                    let took = begun.elapsed();
+                    drop(
+                        work.finished
+                            .send(Finished {
+                                settlement,
+                                took,
+                                slot,
+                            })
+                            .await,
+                    );
+                }
                 None => work.held.end(job_id),
             }
-        });
+        };
+        self.running.spawn(attempt.instrument(span));
     }
 
     /// Waits for a hint, or for a poll interval drawn around the set one.

@@ -1,5 +1,7 @@
 //! Attempts end in batches: whatever finished while the last statement ran goes into the next.
 
+use std::time::Duration;
+
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +17,7 @@ const BATCH: usize = 500;
 /// An attempt that ended, with the slot it held; the slot is free when its end is in the table.
 pub(super) struct Finished {
     pub(super) settlement: Settlement,
+    pub(super) took: Duration,
     pub(super) slot: OwnedSemaphorePermit,
 }
 
@@ -28,8 +31,14 @@ pub(super) async fn settle(
 ) {
     let mut arrived = Vec::with_capacity(BATCH);
     while finished.recv_many(&mut arrived, BATCH).await > 0 {
-        let (batch, slots): (Vec<_>, Vec<_>) =
-            arrived.drain(..).map(|one| (one.settlement, one.slot)).unzip();
+        let (batch, slots): (Vec<_>, Vec<_>) = arrived
+            .drain(..)
+            .map(|one| {
+                let status = one.settlement.ending.state().as_str();
+                metrics::histogram!("orchestrator_job_seconds", "status" => status).record(one.took);
+                (one.settlement, one.slot)
+            })
+            .unzip();
         // A job is no longer ours to stop once its end is on the way; in this order, or a job
         // claimed again at once would be forgotten.
         batch.iter().for_each(|settlement| held.end(settlement.fence.job));

@@ -24,6 +24,8 @@ pub struct Claimed {
     pub project_directory: String,
     /// When it was claimed, by the database's clock.
     pub claimed_at: DateTime<Utc>,
+    /// When it was due, by the same clock.
+    pub due_at: DateTime<Utc>,
 }
 
 /// Claims up to `limit` due jobs of `queue` for the session `runner` and opens an attempt for each.
@@ -69,7 +71,7 @@ pub async fn claim(
             select project_id, id, attempt, 'job.running', 'runner:' || $1::text from claimed
         )
         select claimed.id, claimed.attempt, claimed.step_position, claimed.step_retries, claimed.claimed_at as "claimed_at!",
-               job_spec.spec, project.alias, project.directory
+               claimed.run_at as due_at, job_spec.spec, project.alias, project.directory
           from claimed
           join job_spec on job_spec.job_id = claimed.id
           join project on project.id = claimed.project_id
@@ -95,6 +97,7 @@ pub async fn claim(
             project_alias: row.alias,
             project_directory: row.directory,
             claimed_at: row.claimed_at,
+            due_at: row.due_at,
         })
         .collect())
 }

@@ -68,7 +68,7 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
     let rows = sqlx::query!(
         r#"
         with lost as materialized (
-            select job.id, job.attempt, job.runner_id, job.claimed_at, job.losses + 1 >= job.max_attempts as spent,
+            select job.id, job.attempt, job.runner_id, job.run_at, job.claimed_at, job.losses + 1 >= job.max_attempts as spent,
                    job.cancel_asked_at is not null as cancelled
               from job join runner on runner.id = job.runner_id
              where job.state = 'running'
@@ -90,8 +90,8 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
              where job.id = lost.id
             returning job.id, job.project_id, job.attempt, job.queue, job.state, job.needed, job.concurrency_key, job.project_limited
         ), ended as (
-            insert into attempt (job_id, number, runner_id, started_at, ended_at, outcome, code)
-            select id, attempt, runner_id, claimed_at, greatest(now(), claimed_at), 'lost', 'lost' from lost
+            insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome, code)
+            select id, attempt, runner_id, run_at, claimed_at, greatest(now(), claimed_at), 'lost', 'lost' from lost
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
             select project_id, id, attempt, case state when 'available' then 'job.lost' else 'job.' || state end, 'scheduler'

@@ -1,13 +1,16 @@
 //! Migrations: the files of `migrations/`, applied by refinery over our own driver.
 
+use std::time::Duration;
+
 use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
-use refinery_core::{Migration, Runner};
+use refinery_core::{Migration, Runner, Target};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::database::{DatabaseUrl, options};
 use super::doctor::Backend;
+use super::roles::{self, Standing};
 use super::{Executor, Result};
 
 mod embedded {
@@ -18,6 +21,9 @@ mod embedded {
 /// The number is arbitrary and must only stay the same: "orch" in ASCII.
 const LOCK: i64 = 0x6f72_6368;
 
+/// SQLSTATEs of a lock that was not given in time, and of one given up so that others go on.
+const LOCK_REFUSED: [&str; 2] = ["55P03", "40P01"];
+
 /// SQLSTATE of a table that does not exist.
 const UNDEFINED_TABLE: &str = "42P01";
 
@@ -27,20 +33,50 @@ pub enum Error {
     /// The database could not be reached, or refused the lock.
     #[error(transparent)]
     Store(#[from] super::Error),
+    /// Somebody holds a table for longer than a migration may keep everybody else waiting behind it.
+    #[error(
+        "another session holds a table that a migration needs, and it was not given within {0:?}; the file was not applied, and \
+         nothing waits for it. Run `orchestrator migrate` again; if it stays so, look who holds it: select pid, state, xact_start, \
+         query from pg_stat_activity where xact_start < now() - interval '10 seconds'"
+    )]
+    Locked(Duration),
     /// A file failed, or an applied file is not the one this program carries.
     #[error("{}", chain(.0))]
     Migration(#[source] refinery::Error),
 }
 
-/// Applies what is missing and answers with the names of the files that were applied.
-///
-/// Safe to run at once from anywhere: the second waits for the first and finds nothing to do.
+/// How long a migration waits for a table that others use, unless it is said otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// [`migrate_within`] the usual patience.
 ///
 /// # Errors
 ///
-/// [`Error::Store`] when the database is away, [`Error::Migration`] with the cause when a file fails;
-/// each file is one transaction, so what was applied before it stays and the rest is not begun.
-pub async fn migrate(url: &DatabaseUrl) -> std::result::Result<Vec<String>, Error> {
+/// As there.
+pub async fn migrate(url: &DatabaseUrl) -> std::result::Result<Migrated, Error> {
+    migrate_within(url, PATIENCE).await
+}
+
+/// What a migration did.
+#[derive(Clone, Debug)]
+pub struct Migrated {
+    /// The files that were applied.
+    pub files: Vec<String>,
+    /// How the database's roles stand now.
+    pub roles: Standing,
+}
+
+/// Applies what is missing, and grants the roles what is theirs.
+///
+/// Safe to run at once from anywhere: the second waits for the first and finds nothing to do. Safe under
+/// load: a statement that is not given its lock within `patience` gives up, instead of keeping
+/// everybody waiting behind it.
+///
+/// # Errors
+///
+/// [`Error::Store`] when the database is away, [`Error::Locked`] when somebody holds a table, [`Error::Migration`] with
+/// the cause when a file fails; each file is one transaction, so what was applied before it stays and the rest is not begun.
+pub async fn migrate_within(url: &DatabaseUrl, patience: Duration) -> std::result::Result<Migrated, Error> {
     let options = options(url, "orchestrator-migrate")?;
     let connection = PgConnection::connect_with(&options)
         .await
@@ -51,13 +87,71 @@ pub async fn migrate(url: &DatabaseUrl) -> std::result::Result<Vec<String>, Erro
         .await
         .map_err(super::Error::from)?;
     // The lock ends with the session, whatever happens.
-    let report = runner().run_async(&mut session).await.map_err(Error::Migration)?;
+    let applied = apply(&mut session, patience).await.map_err(|error| match error {
+        Error::Store(super::Error::Unavailable(cause)) if is_locked(&cause) => Error::Locked(patience),
+        Error::Migration(cause) if refused_a_lock(&cause) => Error::Locked(patience),
+        other => other,
+    })?;
     session.0.close().await.map_err(super::Error::from)?;
-    Ok(report
+    Ok(applied)
+}
+
+/// Brings an empty database to the schema of an older program, whose last file had that number.
+///
+/// # Errors
+///
+/// As [`migrate_within`].
+pub async fn migrate_up_to(url: &DatabaseUrl, version: i32) -> std::result::Result<(), Error> {
+    let options = options(url, "orchestrator-migrate")?;
+    let connection = PgConnection::connect_with(&options)
+        .await
+        .map_err(super::Error::from)?;
+    let mut session = Session(connection);
+    roles::prepare(&mut session.0).await?;
+    let target = Target::Version(version);
+    runner()
+        .set_target(target)
+        .run_async(&mut session)
+        .await
+        .map_err(Error::Migration)?;
+    Ok(session.0.close().await.map_err(super::Error::from)?)
+}
+
+async fn apply(session: &mut Session, patience: Duration) -> std::result::Result<Migrated, Error> {
+    // Waiting for another migration is right; waiting for a table is not.
+    let milliseconds = format!("{}ms", patience.as_millis());
+    sqlx::query_scalar!("select set_config('lock_timeout', $1, false)", milliseconds)
+        .fetch_one(&mut session.0)
+        .await
+        .map_err(super::Error::from)?;
+    roles::prepare(&mut session.0).await?;
+    let report = runner().run_async(session).await.map_err(Error::Migration)?;
+    let files = report
         .applied_migrations()
         .iter()
         .map(ToString::to_string)
-        .collect())
+        .collect();
+    let roles = roles::grant(&mut session.0).await?;
+    Ok(Migrated { files, roles })
+}
+
+/// Whether somewhere in the chain PostgreSQL said that a lock was not given in time.
+fn refused_a_lock(error: &refinery::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<sqlx::Error>().is_some_and(is_locked) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(answer) = error else {
+        return false;
+    };
+    answer.code().is_some_and(|code| LOCK_REFUSED.contains(&&*code))
 }
 
 /// The session that migrates now, if any does.

@@ -42,7 +42,7 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
         ), held as materialized (
             -- In one order everywhere, so that two batches never wait for each other in a circle.
             -- Whoever was asked to end while the attempt ended otherwise does not go on.
-            select job.id, job.project_id, job.attempt, job.claimed_at, result.outcome, result.code as attempt_code, result.wait,
+            select job.id, job.project_id, job.attempt, job.claimed_at, job.run_at, result.outcome, result.code as attempt_code, result.wait,
                    result.goes_on and job.cancel_asked_at is not null as cancelled,
                    result.goes_on and job.cancel_asked_at is null as goes_on,
                    result.state::job_state as state, result.code, result.message
@@ -64,8 +64,8 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
              where job.id = held.id
             returning job.id, job.project_id, job.state, job.step_position, job.needed, job.concurrency_key, job.project_limited
         ), ended as (
-            insert into attempt (job_id, number, runner_id, started_at, ended_at, outcome, code)
-            select id, attempt, $1, claimed_at, greatest(now(), claimed_at), outcome, attempt_code from held
+            insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome, code)
+            select id, attempt, $1, run_at, claimed_at, greatest(now(), claimed_at), outcome, attempt_code from held
         ), stepped as (
             insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
                               signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions,

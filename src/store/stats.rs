@@ -34,3 +34,45 @@ pub async fn oldest_available_sec(db: impl Executor<'_>) -> Result<Option<f64>> 
     .await?;
     Ok(age)
 }
+
+/// How runners and what time does stand.
+#[derive(Clone, Copy, Debug)]
+pub struct System {
+    /// Sessions whose lease holds.
+    pub runners: i64,
+    /// Slots of those that take work.
+    pub slots: i64,
+    /// Jobs that run.
+    pub slots_busy: i64,
+    /// Sessions whose lease has passed and that still hold jobs.
+    pub leases_expired: i64,
+    /// Since when events wait to be added up for reports.
+    pub reports_behind_sec: f64,
+}
+
+/// Counts the sessions that have not ended, and what they run.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn system(db: impl Executor<'_>) -> Result<System> {
+    let system = sqlx::query_as!(
+        System,
+        r#"
+        select count(*) filter (where lease_expires_at > now()) as "runners!",
+               coalesce(sum(slots) filter (where lease_expires_at > now() and drain_asked_at is null), 0) as "slots!",
+               (select count(*) from job where state = 'running') as "slots_busy!",
+               -- A tick may come a little late.
+               count(*) filter (where lease_expires_at < now() - interval '15 seconds'
+                                  and exists (select from job where job.runner_id = runner.id and job.state = 'running')) as "leases_expired!",
+               coalesce((select extract(epoch from now() - event.at) from event
+                          where event.id > (select done from rollup where name = 'event')
+                          order by event.id limit 1), 0)::double precision as "reports_behind_sec!"
+          from runner
+         where ended_at is null
+        "#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(system)
+}

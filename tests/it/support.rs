@@ -105,6 +105,22 @@ impl Database {
     pub(crate) fn pool(&self) -> Pool {
         pools::pool(&self.url, "test", 8).unwrap()
     }
+
+    /// The same database for a new login that is a member of `role`, or of none. Logins are the cluster's and end
+    /// with it.
+    pub(crate) async fn login(&self, role: Option<&str>) -> DatabaseUrl {
+        let name = format!("login_{}", Uuid::now_v7().simple());
+        let member = role.map(|role| format!("in role {role}")).unwrap_or_default();
+        administrate(format!("create role {name} login {member}")).await;
+        let mut url = url::Url::parse(self.url.expose()).unwrap();
+        url.set_username(&name).unwrap();
+        url.as_str().parse().unwrap()
+    }
+}
+
+/// The user a URL logs in as.
+pub(crate) fn user_of(url: &DatabaseUrl) -> String {
+    url::Url::parse(url.expose()).unwrap().username().to_owned()
 }
 
 impl Drop for Database {

@@ -5,7 +5,10 @@
     reason = "what cannot go on in a test fails it, also in what tests share"
 )]
 
+mod alerts;
+mod backup;
 mod migrations;
+mod million;
 mod pgbouncer;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "the fast tests use what these do not")]

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use orchestrator::api::{Api, Settings, serve};
+use orchestrator::api::{Api, Looked, Settings, serve};
 use orchestrator::app::environment::first_project_and_token;
 use orchestrator::app::hint::Hints;
 use orchestrator::domain::environment::Alias;
@@ -55,6 +55,7 @@ impl Server {
             settings,
             keys: Some(Keyring::generate().expose_secret().parse().unwrap()),
             metrics: metrics(),
+            looked: Looked::default(),
             stop: CancellationToken::new(),
         };
         let task = tokio::spawn(serve(listener, api, stop.clone()));
