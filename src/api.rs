@@ -34,6 +34,7 @@ pub mod pulse;
 mod queues;
 mod receive;
 mod runners;
+mod schedules;
 mod secure;
 mod serve;
 mod settings;
@@ -96,6 +97,13 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(attempts::list))
         .routes(routes!(events::list))
         .routes(routes!(logs::read))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::steer::preview))
+        .routes(routes!(schedules::show, schedules::replace, schedules::delete))
+        .routes(routes!(schedules::steer::pause))
+        .routes(routes!(schedules::steer::resume))
+        .routes(routes!(schedules::steer::trigger))
+        .routes(routes!(schedules::history::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))

@@ -81,7 +81,7 @@ enum Command {
     Queues(queues::Queues),
     /// Look at runners, drain them
     Runners(queues::Runners),
-    /// Look at schedules
+    /// Make, look at and steer schedules
     #[command(subcommand)]
     Schedule(schedule::Schedule),
     /// Make and look at hooks: events that come in from other services
@@ -135,7 +135,7 @@ impl Command {
             Self::Reject(reject) => reject.run().await,
             Self::Queues(queues) => queues.run().await,
             Self::Runners(runners) => runners.run().await,
-            Self::Schedule(schedule) => schedule.run(),
+            Self::Schedule(schedule) => schedule.run().await,
             Self::Hook(hook) => hook.run().await,
             Self::Deliveries(deliveries) => deliveries.run().await,
             Self::CallbackSecret(secret) => secret.run().await,

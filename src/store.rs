@@ -22,6 +22,7 @@ pub mod insert;
 pub mod job;
 pub mod listen;
 pub mod log;
+pub mod look;
 pub mod migrate;
 pub mod need;
 pub mod project;

@@ -44,6 +44,11 @@ impl FromRequestParts<Api> for IfMatch {
 }
 
 impl IfMatch {
+    /// Whether the caller sent one at all.
+    pub(super) fn was_sent(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Refuses with 412 when the caller saw another version than `current`.
     ///
     /// Proxies that compress mark a tag as weak; it names the same version, so the mark is let go.

@@ -20,7 +20,12 @@ use crate::domain::id::TokenId;
 use crate::store::idempotency::Answer;
 
 /// Routes that know what to do with the key themselves.
-const NATIVE: &[&str] = &["/webhook", "/api/v1/jobs", "/hooks/{name}"];
+const NATIVE: &[&str] = &[
+    "/webhook",
+    "/api/v1/jobs",
+    "/hooks/{name}",
+    "/api/v1/schedules/{id}/trigger",
+];
 /// Headers that are kept with an answer.
 const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
 /// Largest answer that is kept, in bytes.

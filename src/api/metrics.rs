@@ -67,6 +67,7 @@ async fn look(pool: &Pool) -> store::Result<()> {
     gauge!("orchestrator_slots_busy").set(system.slots_busy as f64);
     gauge!("orchestrator_leases_expired").set(system.leases_expired as f64);
     gauge!("orchestrator_reports_behind_seconds").set(system.reports_behind_sec);
+    gauge!("orchestrator_scheduler_lag_seconds").set(stats::scheduler_lag_sec(pool).await?);
     Ok(())
 }
 
@@ -80,6 +81,7 @@ fn unknown() {
         "orchestrator_slots_busy",
         "orchestrator_leases_expired",
         "orchestrator_reports_behind_seconds",
+        "orchestrator_scheduler_lag_seconds",
     ] {
         gauge!(name).set(f64::NAN);
     }

@@ -88,7 +88,7 @@ impl Kind {
             Self::MethodNotAllowed => "This method is not allowed here",
             Self::RequestTimeout => "The request did not arrive in time",
             Self::Conflict => "Something else happened at the same time",
-            Self::WrongState => "The job is in a state in which this cannot be done",
+            Self::WrongState => "It is in a state in which this cannot be done",
             Self::AlreadyExists => "Something of this name is there already",
             Self::PreconditionFailed => "It was changed meanwhile",
             Self::BodyTooLarge => "The body is too large",

@@ -1,22 +1,27 @@
-//! Schedules whose instant has come make their jobs: the occurrence, its job and the schedule's
+//! Schedules whose instant has come make their jobs: the occurrences, their jobs and the schedules'
 //! advance are one transaction, so a crash anywhere loses and doubles nothing.
+//!
+//! A batch is a handful of statements, however many schedules are in it.
 
-use chrono::TimeDelta;
+use std::collections::HashMap;
 
 use super::hint::Hints;
+use super::schedules::read::definition;
 use crate::domain::clock::Instant;
-use crate::domain::id::JobId;
-use crate::domain::schedule::{
-    DEFAULT_GRACE, Expression, Jitter, Missed, Occurrence, Timetable, Zone, occurrences,
-};
-use crate::domain::spec::JobSpec;
+use crate::domain::id::{ProjectId, ScheduleId};
 use crate::store::event::NewEvent;
-use crate::store::insert::NewJob;
-use crate::store::schedule::Due;
+use crate::store::schedule::Schedule;
+use crate::store::schedule::occurrence::{self, Open};
 use crate::store::{self, Connection, Pool, Result};
 
+pub(super) mod carry_out;
+pub(super) mod plan;
+
+use carry_out::{Aftermath, carry_out};
+use plan::{Batch, Ready};
+
 /// Most schedules one transaction fires.
-const BATCH: u32 = 100;
+const BATCH: u32 = 500;
 
 /// Fires every schedule that is due, in bounded transactions; answers with the number of jobs made.
 ///
@@ -31,94 +36,73 @@ pub async fn fire_due(pool: &Pool, hints: &Hints, now: Instant) -> Result<usize>
     loop {
         let mut transaction = pool.begin().await?;
         let due = store::schedule::lock_due(&mut *transaction, now, BATCH).await?;
-        let mut queues = Vec::new();
-        for schedule in &due {
-            queues.extend(fire(&mut transaction, schedule, now).await?);
+        if due.is_empty() {
+            return Ok(made);
         }
+        let aftermath = fire(&mut transaction, &due, now).await?;
         transaction.commit().await?;
-        queues.iter().for_each(|queue| hints.work(queue));
-        made += queues.len();
+        made += aftermath.made();
+        aftermath.follow(pool, hints).await;
         if due.len() < BATCH as usize {
             return Ok(made);
         }
     }
 }
 
-/// Decides about one schedule; answers with the queue of each job it made.
-async fn fire(db: &mut Connection, due: &Due, now: Instant) -> Result<Vec<String>> {
-    let (timetable, spec) = match read(due) {
-        Ok(read) => read,
-        Err(why) => return set_aside(db, due, why).await.map(|()| Vec::new()),
-    };
-    let plan = occurrences(&timetable, due.next_due_at, due.now);
-    let mut queues = Vec::new();
-    for occurrence in &plan.occurrences {
-        if decide(db, due, &spec, occurrence, now).await? {
-            queues.push(spec.queue.clone());
+/// Decides about schedules that are locked, writes down what was decided, and moves them on.
+pub(super) async fn fire(db: &mut Connection, due: &[ScheduleId], now: Instant) -> Result<Aftermath> {
+    let at = store::schedule::now(&mut *db, now).await?;
+    let mut ready = Vec::with_capacity(due.len());
+    for row in store::schedule::read(&mut *db, due, None).await? {
+        match definition(&row) {
+            Ok(definition) => ready.push(Ready { row, definition }),
+            Err(why) => set_aside(db, &row, &format!("it cannot be read: {why}")).await?,
         }
     }
-    store::schedule::advance(&mut *db, due.id, plan.next_due_at).await?;
-    Ok(queues)
-}
-
-async fn decide(
-    db: &mut Connection,
-    due: &Due,
-    spec: &JobSpec,
-    occurrence: &Occurrence,
-    now: Instant,
-) -> Result<bool> {
-    let (due_at, runs) = (occurrence.due_at, occurrence.decision.is_run());
-    let first = store::schedule::occur(&mut *db, due.id, due_at, runs, occurrence.decision.code()).await?;
-    metrics::counter!("orchestrator_schedules_fired_total", "decision" => occurrence.decision.code())
-        .increment(1);
-    if !first || !runs {
-        return Ok(false);
+    let open = open(db, &ready).await?;
+    let mut batch = Batch::default();
+    for (index, ready) in ready.iter().enumerate() {
+        let open = open.get(&ready.id()).map(Vec::as_slice).unwrap_or_default();
+        batch.add_due(index, ready, open, at);
     }
-    let actor = format!("schedule:{}", due.name);
-    let job = NewJob {
-        id: JobId::generate(),
-        project: due.project,
-        spec,
-        request_hash: [0; 32],
-        actor: &actor,
-        needs: Vec::new(),
-        needed: false,
-    };
-    store::insert::insert(&mut *db, std::slice::from_ref(&job), now).await?;
-    store::schedule::made(&mut *db, due.id, due_at, job.id).await?;
-    Ok(true)
+    carry_out(db, &ready, &batch, now).await
 }
 
-fn read(due: &Due) -> std::result::Result<(Timetable, JobSpec), String> {
-    let spec =
-        serde_json::from_value(due.spec.clone()).map_err(|error| format!("its job template: {error}"))?;
-    let expression = Expression::parse(&due.expression).map_err(|error| error.to_string())?;
-    let zone = Zone::parse(&due.zone).map_err(|error| error.to_string())?;
-    let timetable = Timetable {
-        expression,
-        zone,
-        anchor: due.anchor,
-        starts_at: None,
-        ends_at: None,
-        missed: Missed::default(),
-        grace: DEFAULT_GRACE,
-        jitter: Jitter::of(due.id.0, TimeDelta::zero()),
-    };
-    Ok((timetable, spec))
+/// What has not ended of those schedules that care.
+pub(super) async fn open(db: &mut Connection, ready: &[Ready]) -> Result<HashMap<ScheduleId, Vec<Open>>> {
+    let ids: Vec<ScheduleId> = ready
+        .iter()
+        .filter(|ready| ready.minds_overlap())
+        .map(Ready::id)
+        .collect();
+    let mut open: HashMap<ScheduleId, Vec<Open>> = HashMap::new();
+    if !ids.is_empty() {
+        for one in occurrence::open(db, &ids).await? {
+            open.entry(one.schedule).or_default().push(one);
+        }
+    }
+    Ok(open)
 }
 
-/// A row that cannot be understood (written by hand, or by another version) is paused and said.
-async fn set_aside(db: &mut Connection, due: &Due, why: String) -> Result<()> {
-    tracing::error!(schedule.id = %due.id, schedule.name = %due.name, why, "a schedule cannot be read and is paused");
-    store::schedule::pause(&mut *db, due.id).await?;
-    let detail = Some(serde_json::json!({ "schedule_id": due.id, "name": due.name, "reason": why }));
+/// Pauses a schedule that cannot go on, so that it is seen and does not come up again.
+pub(super) async fn set_aside(db: &mut Connection, row: &Schedule, why: &str) -> Result<()> {
+    tracing::error!(schedule.id = %row.id, schedule.name = %row.name, why, "a schedule is paused");
+    let id = ScheduleId(row.id);
+    store::schedule::pause(&mut *db, id, Some(why)).await?;
+    occurrence::give_up(
+        &mut *db,
+        &[id],
+        "paused",
+        "The schedule was paused while it waited.",
+    )
+    .await?;
+    let detail = serde_json::json!({ "schedule_id": row.id, "name": row.name, "reason": why });
     let event = NewEvent {
-        project: Some(due.project),
+        project: Some(ProjectId(row.project_id)),
         job: None,
         kind: "schedule.paused",
         actor: "scheduler",
-        detail,
+        detail: Some(detail),
     };
     store::event::append(&mut *db, &event).await
 }

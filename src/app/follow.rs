@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::hint::Hints;
+use super::reckon::reckon;
 use crate::domain::id::JobId;
 use crate::domain::job::JobState;
 use crate::store::gate::Gate;
@@ -29,12 +30,22 @@ pub async fn follow(pool: &Pool, hints: &Hints, ended: &[Ended]) -> Result<()> {
         .filter(|ended| ended.needed)
         .map(|ended| ended.job)
         .collect();
-    release(pool, hints, needed).await?;
+    hear(pool, hints, needed).await?;
     let gates: BTreeSet<Gate> = ended
         .iter()
         .flat_map(|ended| ended.gates.iter().cloned())
         .collect();
     admit_all(pool, hints, gates).await
+}
+
+/// Lets everybody hear who waits for the end of these jobs. Schedules first: when both have heard, the
+/// jobs are marked as told.
+async fn hear(pool: &Pool, hints: &Hints, ended: Vec<JobId>) -> Result<()> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    reckon(pool, hints, &ended, None).await?;
+    release(pool, hints, ended).await
 }
 
 /// Moves the jobs that need `needs`, those that were cancelled by that moving others in turn.
@@ -100,7 +111,7 @@ pub async fn sweep(pool: &Pool, hints: &Hints) -> Result<()> {
     loop {
         let unheard = store::need::unheard(pool, BATCH).await?;
         let full = unheard.len() == BATCH as usize;
-        release(pool, hints, unheard).await?;
+        hear(pool, hints, unheard).await?;
         if !full {
             break;
         }

@@ -1,5 +1,6 @@
 //! What is wrong with an input, and where.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -52,6 +53,21 @@ pub fn read_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Violation
         .end()
         .map_err(|error| Violation::new("", error.to_string()))?;
     Ok(value)
+}
+
+/// Reads a value that was JSON or became it, or says where it does not fit.
+///
+/// # Errors
+///
+/// One [`Violation`] with the path at which reading stopped.
+pub fn read_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Violation> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string() {
+            whole if whole == "." => String::new(),
+            path => path,
+        };
+        Violation::new(path, error.inner().to_string())
+    })
 }
 
 /// What [`garde`] found, in our words.

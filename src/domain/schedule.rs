@@ -43,6 +43,8 @@
 //! times run once as the 31st begins. One instant is one run, whatever names it twice.
 
 mod calendar;
+mod change;
+mod definition;
 mod describe;
 mod error;
 mod expression;
@@ -52,10 +54,13 @@ mod jitter;
 mod members;
 mod occurrences;
 mod overlap;
+mod predecessor;
 mod preview;
 mod runs;
 mod zone;
 
+pub use change::{Change, changes};
+pub use definition::{Definition, MOST_MISSED, MissedRuns};
 pub use error::{ExpressionError, Reason};
 pub use expression::{Expression, LONGEST_EXPRESSION};
 pub use field::Field;
@@ -64,5 +69,6 @@ pub use occurrences::{
     DEFAULT_GRACE, Decision, Due, LONGEST_GRACE, Missed, Occurrence, Timetable, occurrences,
 };
 pub use overlap::{Admission, FailureBudget, Overlap, Refusal, Unfinished};
+pub use predecessor::{is_predecessors, of_predecessor};
 pub use preview::{LONGEST_PREVIEW, Preview, Run, preview};
 pub use zone::{Zone, ZoneError};

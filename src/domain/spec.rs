@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::policy::Policy;
 use super::problem::{self, Violation};
 
-mod check;
+pub(super) mod check;
 mod context;
 mod links;
 mod pipeline;

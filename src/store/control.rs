@@ -129,10 +129,14 @@ pub async fn retry(
                    step_position = coalesce((select step.position from step
                                               where step.job_id = job.id and step.attempt > job.retried_after
                                                 and step.verdict = 'stop'
-                                              order by step.attempt, step.ordinal limit 1), job.step_position)
+                                              order by step.attempt, step.ordinal limit 1), job.step_position),
+                   needed = needed or exists (select from occurrence where job_id = job.id)
               from found
              where job.id = found.id and job.state in ('failed', 'cancelled')
             returning job.*
+        ), unended as (
+            -- Its schedule has to hear of the new end.
+            update occurrence set outcome = null from changed where occurrence.job_id = changed.id
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
             select project_id, id, nullif(attempt, 0), 'job.retried', $3 from changed

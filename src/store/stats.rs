@@ -76,3 +76,18 @@ pub async fn system(db: impl Executor<'_>) -> Result<System> {
     .await?;
     Ok(system)
 }
+
+/// Seconds the schedule that was to be released first is late; 0 when none is.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn scheduler_lag_sec(db: impl Executor<'_>) -> Result<f64> {
+    let lag = sqlx::query_scalar!(
+        r#"select coalesce(extract(epoch from greatest(now() - min(fire_at), interval '0')), 0)::double precision as "lag!"
+             from schedule where paused_at is null"#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(lag)
+}

@@ -10,5 +10,6 @@ mod jobs;
 mod limits;
 mod logs;
 mod operations;
+mod schedules;
 mod server;
 mod webhook;

@@ -4,4 +4,5 @@ mod commands;
 mod dev;
 mod doctor;
 mod hook;
+mod schedule;
 mod services;

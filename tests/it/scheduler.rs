@@ -1,91 +1,142 @@
 //! Schedules over simulated time: the clock is an argument, the tables are real.
 
-use chrono::{DateTime, TimeDelta, Utc};
+mod changes;
+mod crash;
+mod many;
+mod missed;
+mod overlap;
+mod steered;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use orchestrator::app::authenticate::Caller;
 use orchestrator::app::fire_due::fire_due;
 use orchestrator::app::hint::Hints;
-use orchestrator::domain::id::{ProjectId, ScheduleId};
-use orchestrator::store::schedule::{NewSchedule, insert};
+use orchestrator::app::lease::Session;
+use orchestrator::app::schedules::create;
+use orchestrator::domain::attempt::{Ending, Failure, Fence};
+use orchestrator::domain::id::{RunnerId, ScheduleId};
+use orchestrator::domain::job::Code;
+use orchestrator::domain::schedule::Definition;
+use orchestrator::store::runner::NewSession;
+use orchestrator::store::settle::Settlement;
 use orchestrator::store::{Pool, project};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{ask, database};
+use crate::support::{Database, ask, database};
 
-fn at(text: &str) -> DateTime<Utc> {
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-async fn schedule(pool: &Pool, project: ProjectId, name: &str, expression: &str, due: DateTime<Utc>) {
-    let spec = json!({ "goal": "g", "project_id": "demo", "steps": [{ "step_id": "a", "argv": ["true"] }] });
-    let new = NewSchedule {
-        id: ScheduleId::generate(),
-        project,
-        name,
-        expression,
-        zone: "UTC",
-        anchor: due,
-        spec: &spec,
-        next_due_at: Some(due),
+/// A definition with these fields, of a job that does nothing.
+pub(crate) fn definition(name: &str, expression: &str, fields: &Value) -> Definition {
+    let mut definition = json!({
+        "name": name, "expression": expression,
+        "job": { "goal": "g", "project_id": "demo", "steps": [{ "step_id": "a", "agent": "noop" }] },
+    });
+    definition
+        .as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    Definition::read(definition.to_string().as_bytes()).unwrap()
+}
+
+/// Tables with a project, and an operator who makes schedules in them.
+pub(crate) struct Clockwork {
+    pub(crate) pool: Pool,
+    pub(crate) operator: Caller,
+    pub(crate) database: Database,
+}
+
+impl Clockwork {
+    pub(crate) async fn new() -> Self {
+        let database = database().await;
+        let pool = database.pool();
+        project::put(&pool, "demo", "/srv/demo", "administrator")
+            .await
+            .unwrap();
+        Self {
+            pool,
+            operator: Caller::operator("test"),
+            database,
+        }
+    }
+
+    /// Makes a schedule at an instant.
+    pub(crate) async fn schedule(
+        &self,
+        made: DateTime<Utc>,
+        name: &str,
+        expression: &str,
+        fields: &Value,
+    ) -> ScheduleId {
+        let definition = definition(name, expression, fields);
+        let made = create(&self.pool, &self.operator, &definition, Some(made)).await;
+        ScheduleId(made.unwrap().id)
+    }
+
+    /// Fires what is due at an instant; answers with how many jobs that made.
+    pub(crate) async fn fire(&self, now: DateTime<Utc>) -> usize {
+        fire_due(&self.pool, &Hints::default(), Some(now)).await.unwrap()
+    }
+
+    /// What was decided about a schedule's instants, in their order: when, what, why.
+    pub(crate) async fn history(&self, name: &str) -> String {
+        let question = format!(
+            "select string_agg(to_char(due_at at time zone 'UTC', 'HH24:MI:SS') || ' ' || decision || ' ' || reason, ', ' order by due_at)
+               from occurrence join schedule on schedule.id = schedule_id where name = '{name}'"
+        );
+        ask(&self.pool, &question).await
+    }
+
+    pub(crate) async fn ask(&self, question: &str) -> String {
+        ask(&self.pool, question).await
+    }
+
+    pub(crate) async fn session(&self) -> Session {
+        session(&self.pool).await
+    }
+}
+
+pub(crate) async fn session(pool: &Pool) -> Session {
+    let new = NewSession {
+        id: RunnerId::generate(),
+        instance: "test",
+        host: "here",
+        pid: 1,
+        slots: 100,
+        queues: &["default".to_owned()],
+        labels: &[],
+        lease: Duration::from_secs(36_000),
     };
-    insert(pool, &new).await.unwrap();
+    Session::open(pool.clone(), Hints::default(), &new).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_schedulers_fire_each_occurrence_of_ten_minutes_once() {
-    let database = database().await;
-    let pool = database.pool();
-    let demo = project::put(&pool, "demo", "/srv/demo", "administrator")
-        .await
-        .unwrap();
-    let start = at("2030-01-01T00:00:00Z");
-    for number in 0..20 {
-        schedule(&pool, demo, &format!("minute-{number}"), "* * * * *", start).await;
-    }
-    schedule(&pool, demo, "five", "*/5 * * * *", start).await;
-    schedule(&pool, demo, "seconds", "every 15s", start).await;
-    for tick in 0..=60 {
-        let now = Some(start + TimeDelta::seconds(10 * tick));
-        let (hints, others) = (Hints::default(), Hints::default());
-        let (one, other) = tokio::join!(fire_due(&pool, &hints, now), fire_due(&pool, &others, now));
-        one.unwrap();
-        other.unwrap();
-    }
-    // 00:00 to 00:10, both ends; an interval's first run is one interval after its anchor.
-    let fired = "select string_agg(name || ' ' || fired, ', ' order by name) from
-                    (select name, count(*) as fired from occurrence join schedule on schedule.id = schedule_id
-                      where decision = 'fired' and name in ('minute-0', 'minute-19', 'five', 'seconds') group by name) as counted";
-    assert_eq!(
-        ask(&pool, fired).await,
-        "five 3, minute-0 11, minute-19 11, seconds 40"
-    );
-    assert_eq!(
-        ask(&pool, "select count(*) from job").await,
-        (20 * 11 + 3 + 40).to_string()
-    );
-    let kept = "select count(distinct job_id) = (select count(*) from job) and bool_and(job_id is not null) from occurrence";
-    assert_eq!(ask(&pool, kept).await, "true");
+pub(crate) async fn claim(session: &Session) -> Vec<Fence> {
+    let claimed = session.claim("default", "", 1000).await.unwrap();
+    claimed.into_iter().map(|claimed| claimed.fence).collect()
 }
 
-#[tokio::test]
-async fn schedule_that_cannot_be_read_is_paused_and_said_and_the_others_fire() {
-    let database = database().await;
-    let pool = database.pool();
-    let demo = project::put(&pool, "demo", "/srv/demo", "administrator")
-        .await
-        .unwrap();
-    let start = at("2030-01-01T00:00:00Z");
-    schedule(&pool, demo, "broken", "61 * * * *", start).await;
-    schedule(&pool, demo, "whole", "* * * * *", start).await;
-    assert_eq!(fire_due(&pool, &Hints::default(), Some(start)).await.unwrap(), 1);
-    assert_eq!(
-        ask(&pool, "select name from schedule where paused_at is not null").await,
-        "broken"
-    );
-    assert_eq!(
-        ask(
-            &pool,
-            "select kind || ' ' || (detail ->> 'name') from event where kind like 'schedule%'"
-        )
-        .await,
-        "schedule.paused broken"
-    );
+/// Ends claimed jobs, which their schedules hear.
+pub(crate) async fn end(session: &Session, fences: &[Fence], ending: &Ending) {
+    let batch: Vec<Settlement> = fences.iter().map(|fence| settlement(*fence, ending)).collect();
+    assert_eq!(session.settle(&batch).await.unwrap().len(), fences.len());
+}
+
+pub(crate) fn settlement(fence: Fence, ending: &Ending) -> Settlement {
+    Settlement {
+        fence,
+        ending: ending.clone(),
+        step: None,
+    }
+}
+
+pub(crate) fn failed() -> Ending {
+    Ending::Failed(Failure::new(Code::ExitNonzero, "It failed."))
+}
+
+pub(crate) fn cancelled() -> Ending {
+    Ending::Cancelled(Failure::new(Code::Cancelled, "Cancelled on request."))
 }

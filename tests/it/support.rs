@@ -4,6 +4,8 @@
 // Named, because the slow tests include this file from elsewhere.
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/wire.rs"]
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -17,6 +19,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 pub(crate) use program::Program;
+pub(crate) use wire::{Cut, Wire};
 
 /// The database that each test's is a copy of.
 const TEMPLATE: &str = "template_migrated";

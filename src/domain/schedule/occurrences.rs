@@ -182,6 +182,21 @@ impl Timetable {
         self.next_after(just_before(from))
     }
 
+    /// What was due from `next_due_at` until just before `now` and is not run: the latest of it one by
+    /// one, the rest as one. Whoever passes over it says why.
+    #[must_use]
+    pub fn passed_over(&self, next_due_at: DateTime<Utc>, now: DateTime<Utc>) -> Vec<Occurrence> {
+        if now <= next_due_at {
+            return Vec::new();
+        }
+        let skipping = Self {
+            missed: Missed::Skip,
+            grace: TimeDelta::zero(),
+            ..self.clone()
+        };
+        skipping.decide(next_due_at, just_before(now))
+    }
+
     fn has_not_ended(&self, due: DateTime<Utc>) -> bool {
         self.ends_at.is_none_or(|end| due < end)
     }

@@ -2,27 +2,32 @@
 
 use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::expression::Expression;
+use super::occurrences::Timetable;
 use super::zone::Zone;
 
 /// The most runs a preview lists.
 pub const LONGEST_PREVIEW: usize = 1000;
 
 /// An expression in words and its next runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Preview {
     /// One English sentence.
+    #[schema(example = "At 02:30, Monday to Friday.")]
     pub description: String,
     /// The next runs, soonest first; fewer than asked for only where the calendar ends.
     pub runs: Vec<Run>,
 }
 
 /// One run to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ScheduleRun)]
 pub struct Run {
     /// When, with the zone's offset at that instant; RFC 3339, `+00:00` rather than `Z`.
     #[serde(serialize_with = "with_offset")]
+    #[schema(value_type = DateTime<Utc>, example = "2026-03-29T03:00:00+02:00")]
     pub at: DateTime<FixedOffset>,
 }
 
@@ -39,6 +44,23 @@ pub fn preview(expression: &Expression, zone: Zone, from: DateTime<Utc>, count: 
     Preview {
         description: expression.describe(),
         runs,
+    }
+}
+
+impl Timetable {
+    /// What it means in words, and the next `count` runs strictly after `from`, within its dates.
+    #[must_use]
+    pub fn preview(&self, from: DateTime<Utc>, count: usize) -> Preview {
+        let runs = std::iter::successors(self.next_after(from), |last| self.next_after(*last))
+            .take(count.min(LONGEST_PREVIEW))
+            .map(|at| Run {
+                at: self.zone.local(at),
+            })
+            .collect();
+        Preview {
+            description: self.expression.describe(),
+            runs,
+        }
     }
 }
 

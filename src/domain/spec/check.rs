@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use super::MAX_ARGV_BYTES;
 use crate::domain::name::{is_environment_name, is_name, is_step_id, is_tool};
 
-pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T, garde::Error> {
+pub(in crate::domain) fn refuse<T>(reason: impl Into<String>) -> Result<T, garde::Error> {
     Err(garde::Error::new(reason.into()))
 }
 
-pub(super) fn name_shape(name: &str, (): &()) -> garde::Result {
+pub(in crate::domain) fn name_shape(name: &str, (): &()) -> garde::Result {
     if is_name(name) {
         return Ok(());
     }
@@ -86,7 +86,7 @@ pub(super) fn no_nul_in_value(value: &Value) -> garde::Result {
 }
 
 /// PostgreSQL's calendar begins later than chrono's, and nobody waits until the year 10000.
-pub(super) fn within_the_calendar(at: &DateTime<Utc>, (): &()) -> garde::Result {
+pub(in crate::domain) fn within_the_calendar(at: &DateTime<Utc>, (): &()) -> garde::Result {
     match at.year() {
         1970..=9999 => Ok(()),
         year => refuse(format!("is in the year {year}; allowed are 1970 to 9999")),

@@ -1,0 +1,88 @@
+//! What was decided about a schedule's instants.
+
+use axum::extract::{OriginalUri, State};
+use axum::response::Response;
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::SchedulePath;
+use crate::api::Api;
+use crate::api::auth::{Allowed, Read};
+use crate::api::extract::Parameters;
+use crate::api::pagination::{Listing, Window, answer};
+use crate::api::problem::Problem;
+use crate::app::schedules;
+use crate::app::schedules::view::ShownOccurrence;
+use crate::domain::id::ScheduleId;
+use crate::domain::page::{Cursor, Page};
+use crate::store::schedule::occurrence;
+
+/// Which occurrences a list shows.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct Filter {
+    /// Only those with this decision.
+    #[param(inline)]
+    decision: Option<Decided>,
+    /// Most occurrences on the page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<u16>,
+    /// Where the page begins: `next_cursor` of the page before, with the same filters.
+    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
+    cursor: Option<String>,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub(in crate::api) enum Decided {
+    Fired,
+    Waiting,
+    Skipped,
+}
+
+/// List a schedule's occurrences
+///
+/// What was due, what was decided, why, and which job it made; the latest first, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/api/v1/schedules/{id}/occurrences",
+    operation_id = "listOccurrences",
+    tag = "schedules",
+    params(("id" = ScheduleId, Path, description = "The schedule"), Filter),
+    responses((status = 200, description = "A page of occurrences", body = Listing<ShownOccurrence>,
+               headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
+    security(("bearer" = ["read"])),
+)]
+pub(in crate::api) async fn list(
+    State(api): State<Api>,
+    Allowed { caller, .. }: Allowed<Read>,
+    SchedulePath(id): SchedulePath,
+    OriginalUri(uri): OriginalUri,
+    Parameters(query): Parameters<Filter>,
+) -> Result<Response, Problem> {
+    let key = format!("occurrences {id} {:?}", query.decision);
+    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
+    schedules::find(&api.pool, &caller, id).await?;
+    let filter = occurrence::Filter {
+        decision: query.decision.map(Into::into),
+        before: window.after.and_then(instant),
+    };
+    let rows = occurrence::history(&api.pool, id, filter, window.limit + 1).await?;
+    let page = Page::cut(rows, usize::from(window.limit), |row| place(row.due_at));
+    Ok(answer::<_, ShownOccurrence>(page, &key, &uri, &api.settings))
+}
+
+/// Cursors hold a UUID; an instant is its microseconds in the low half of one.
+fn place(due_at: DateTime<chrono::Utc>) -> Uuid {
+    Uuid::from_u128(u128::from(due_at.timestamp_micros().unsigned_abs()))
+}
+
+fn instant(cursor: Cursor) -> Option<DateTime<chrono::Utc>> {
+    let micros = i64::try_from(cursor.0.as_u128()).ok()?;
+    DateTime::from_timestamp_micros(micros)
+}

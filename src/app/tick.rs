@@ -1,0 +1,57 @@
+//! One tick of a scheduler: a look at what there is to do, and that.
+
+use std::time::{Duration, Instant as Moment};
+
+use super::hint::Hints;
+use super::{fire_due, follow, maintain};
+use crate::domain::clock::{self, Instant};
+use crate::store::look::look;
+use crate::store::{Pool, Result};
+
+/// What a tick did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tick {
+    /// Jobs made by schedules.
+    pub made: usize,
+    /// Jobs that became available.
+    pub promoted: usize,
+    /// How long until something is due, as far as the look before knew.
+    pub next: Option<Duration>,
+}
+
+/// Looks, and does what is to be done. With nothing to do it is one statement.
+///
+/// # Errors
+///
+/// [`crate::store::Error`] when PostgreSQL is away; the next tick does what is left.
+pub async fn tick(pool: &Pool, hints: &Hints, now: Instant) -> Result<Tick> {
+    let begun = Moment::now();
+    let look = look(pool, now).await?;
+    let mut done = Tick {
+        next: look.next,
+        ..Tick::default()
+    };
+    if look.schedules {
+        done.made = fire_due::fire_due(pool, hints, now).await?;
+    }
+    if look.jobs {
+        done.promoted = maintain::promote(pool, hints, now).await?;
+    }
+    if look.lost {
+        let expired = maintain::expire(pool, hints, now).await?;
+        for lost in &expired {
+            tracing::warn!(job.id = %lost.job, attempt = lost.attempt, over = lost.over, "a runner vanished with a job");
+        }
+        metrics::counter!("orchestrator_attempts_lost_total").increment(expired.len() as u64);
+    }
+    if look.waiting {
+        follow::sweep(pool, hints).await?;
+    }
+    metrics::histogram!("orchestrator_scheduler_tick_seconds").record(begun.elapsed());
+    metrics::gauge!("orchestrator_scheduler_tick_timestamp_seconds")
+        .set(clock::now().timestamp_micros() as f64 / 1e6);
+    if done.made + done.promoted > 0 {
+        tracing::debug!(made = done.made, promoted = done.promoted, "jobs became due");
+    }
+    Ok(done)
+}

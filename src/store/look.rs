@@ -1,0 +1,59 @@
+//! One look at everything that time does, so that a scheduler with nothing to do costs one statement.
+
+use std::time::Duration;
+
+use super::{Executor, Result};
+use crate::domain::clock::Instant;
+
+/// What a scheduler has to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// Schedules are to be released.
+    pub schedules: bool,
+    /// Scheduled jobs are due.
+    pub jobs: bool,
+    /// Jobs run whose runner's lease has passed, or which has ended.
+    pub lost: bool,
+    /// Jobs have ended that somebody waits for, or jobs wait for room.
+    pub waiting: bool,
+    /// How long until a schedule or a job is due, if one will be.
+    pub next: Option<Duration>,
+}
+
+/// Looks: steps of a few partial indexes, none of which holds what is finished.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn look(db: impl Executor<'_>, now: Instant) -> Result<Look> {
+    let row = sqlx::query!(
+        r#"
+        with clock as (select coalesce($1, now()) as now)
+        select exists (select from schedule where paused_at is null and fire_at <= clock.now) as "schedules!",
+               exists (select from job where state = 'scheduled' and gate is null and run_at <= clock.now) as "jobs!",
+               exists (select from job join runner on runner.id = job.runner_id
+                        where job.state = 'running'
+                          and (runner.lease_expires_at <= clock.now or runner.ended_at is not null)) as "lost!",
+               exists (select from job where needed and state in ('succeeded', 'failed', 'cancelled'))
+               or exists (select from job where state = 'scheduled' and gate = 'key')
+               or exists (select from job where state = 'scheduled' and gate = 'project') as "waiting!",
+               extract(epoch from least(
+                   (select min(fire_at) from schedule where paused_at is null and fire_at > clock.now),
+                   (select min(run_at) from job where state = 'scheduled' and gate is null and run_at > clock.now)
+               ) - clock.now)::double precision as next_sec
+          from clock
+        "#,
+        now,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Look {
+        schedules: row.schedules,
+        jobs: row.jobs,
+        lost: row.lost,
+        waiting: row.waiting,
+        next: row
+            .next_sec
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+    })
+}

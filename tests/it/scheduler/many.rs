@@ -1,0 +1,127 @@
+//! Many schedules, several schedulers.
+
+use chrono::TimeDelta;
+use orchestrator::app::fire_due::fire_due;
+use orchestrator::app::hint::Hints;
+use orchestrator::app::tick::tick;
+use orchestrator::store::database as pools;
+use serde_json::json;
+
+use super::{Clockwork, at};
+use crate::support::{Wire, tell};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_schedulers_fire_each_occurrence_of_ten_minutes_once() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    let allow = json!({ "overlap": "allow" });
+    for number in 0..20 {
+        clock
+            .schedule(start, &format!("minute-{number}"), "* * * * *", &allow)
+            .await;
+    }
+    clock.schedule(start, "five", "*/5 * * * *", &allow).await;
+    clock.schedule(start, "seconds", "every 15s", &allow).await;
+    for step in 0..=60 {
+        let now = Some(start + TimeDelta::seconds(10 * step));
+        let (hints, others) = (Hints::default(), Hints::default());
+        let (one, other) = tokio::join!(
+            fire_due(&clock.pool, &hints, now),
+            fire_due(&clock.pool, &others, now)
+        );
+        one.unwrap();
+        other.unwrap();
+    }
+    // The first run is the first instant after the schedule was made.
+    let fired = "select string_agg(name || ' ' || fired, ', ' order by name) from
+                    (select name, count(*) as fired from occurrence join schedule on schedule.id = schedule_id
+                      where decision = 'fired' and name in ('minute-0', 'minute-19', 'five', 'seconds') group by name) as counted";
+    assert_eq!(
+        clock.ask(fired).await,
+        "five 2, minute-0 10, minute-19 10, seconds 40"
+    );
+    assert_eq!(
+        clock.ask("select count(*) from job").await,
+        (20 * 10 + 2 + 40).to_string()
+    );
+    let kept = "select count(distinct job_id) = (select count(*) from job) and bool_and(job_id is not null) from occurrence";
+    assert_eq!(clock.ask(kept).await, "true");
+}
+
+#[tokio::test]
+async fn more_than_a_batch_that_is_due_at_once_is_fired_whole() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    clock.schedule(start, "first", "@hourly", &json!({})).await;
+    tell(
+        &clock.pool,
+        "insert into schedule (id, project_id, name, expression, zone, anchor, spec, next_due_at, fire_at)
+         select gen_random_uuid(), project_id, 'copy-' || n, expression, zone, anchor, spec, next_due_at, fire_at
+           from schedule, generate_series(1, 1200) as n",
+    )
+    .await;
+    assert_eq!(clock.fire(at("2030-01-01T01:00:00.2Z")).await, 1201);
+    assert_eq!(
+        clock
+            .ask("select count(distinct job_id) from occurrence where decision = 'fired' and reason = 'on_time'")
+            .await,
+        "1201"
+    );
+    assert_eq!(clock.fire(at("2030-01-01T01:00:00.3Z")).await, 0);
+}
+
+#[tokio::test]
+async fn schedule_that_cannot_be_read_is_paused_and_said_and_the_others_fire() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    clock.schedule(start, "broken", "1 * * * *", &json!({})).await;
+    tell(&clock.pool, "update schedule set expression = '61 * * * *'").await;
+    clock.schedule(start, "whole", "* * * * *", &json!({})).await;
+    assert_eq!(clock.fire(at("2030-01-01T00:01:00Z")).await, 1);
+    assert_eq!(
+        clock
+            .ask("select name || ': ' || pause_reason from schedule where paused_at is not null")
+            .await,
+        "broken: it cannot be read: its expression: minute field, character 1: 61 is out of range; allowed are 0 to 59"
+    );
+    assert_eq!(
+        clock
+            .ask("select kind || ' ' || (detail ->> 'name') from event where kind = 'schedule.paused'")
+            .await,
+        "schedule.paused broken"
+    );
+}
+
+#[tokio::test]
+async fn template_whose_unique_key_is_held_makes_no_second_job_and_says_so() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    let fields = json!({
+        "overlap": "allow",
+        "job": { "goal": "g", "project_id": "demo", "unique_key": "one", "steps": [{ "step_id": "a", "agent": "noop" }] },
+    });
+    clock.schedule(start, "keyed", "* * * * *", &fields).await;
+    assert_eq!(clock.fire(at("2030-01-01T00:01:00Z")).await, 1);
+    assert_eq!(clock.fire(at("2030-01-01T00:02:00Z")).await, 0);
+    assert_eq!(
+        clock.history("keyed").await,
+        "00:01:00 fired on_time, 00:02:00 skipped unique_key_held"
+    );
+}
+
+#[tokio::test]
+async fn scheduler_with_nothing_to_do_makes_one_statement_and_knows_when_to_look_again() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    clock.schedule(start, "daily", "@daily", &json!({})).await;
+    let now = Some(at("2030-01-01T23:59:30Z"));
+    let done = tick(&clock.pool, &Hints::default(), now).await.unwrap();
+    assert_eq!((done.made, done.next.unwrap().as_secs()), (0, 30));
+    // A way of its own, on which statements are counted.
+    let wire = Wire::to(&clock.database.url).await;
+    let alone = pools::pool(wire.url(), "alone", 1).unwrap();
+    tick(&alone, &Hints::default(), now).await.unwrap();
+    let before = wire.statements();
+    tick(&alone, &Hints::default(), now).await.unwrap();
+    assert_eq!(wire.statements() - before, 1);
+}
