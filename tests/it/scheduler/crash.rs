@@ -46,8 +46,7 @@ async fn scheduler_killed_at_every_message_loses_and_doubles_nothing() {
             // Another one finds what is left to do.
             fire_due(&clock.pool, &Hints::default(), Some(now)).await.unwrap();
             let rows = format!(
-                "select count(*) || ' ' || count(distinct schedule_id) from occurrence where due_at = '{}'",
-                now
+                "select count(*) || ' ' || count(distinct schedule_id) from occurrence where due_at = '{now}'"
             );
             assert_eq!(clock.ask(&rows).await, "4 4", "{cut:?} message {number}");
             assert_eq!(clock.ask(WHOLE).await, "true", "{cut:?} message {number}");
