@@ -4,7 +4,7 @@
 pub mod deliver;
 pub mod upkeep;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::alive::Alive;
 use crate::app::hint::Hints;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use orchestrator::domain::attempt::{Ending, StepRecord};
+use orchestrator::domain::attempt::{Ending, Measured, StepRecord};
 use orchestrator::domain::id::RunnerId;
 use orchestrator::store::claim::{Claimed, claim};
 use orchestrator::store::runner::NewSession;
@@ -141,6 +141,10 @@ fn succeeded(job: &Claimed) -> Settlement {
             started_at: now,
             finished_at: now,
             output_bytes: 0,
+            skipped: false,
+            needs_human: false,
+            verdict: None,
+            measured: Measured::default(),
         }),
     }
 }

@@ -155,13 +155,6 @@ pub const METRICS: &[Metric] = &[
     ),
     metric(
         Counter,
-        "orchestrator_schedules_fired_total",
-        "decision",
-        "scheduler",
-        "Occurrences of schedules decided, by decision",
-    ),
-    metric(
-        Counter,
         "orchestrator_schedule_fired_total",
         "reason",
         "scheduler",
