@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use orchestrator::domain::attempt::{Ending, Measured, StepRecord};
+use orchestrator::domain::clock;
 use orchestrator::domain::id::RunnerId;
 use orchestrator::store::claim::{Claimed, claim};
 use orchestrator::store::runner::NewSession;
@@ -126,7 +126,7 @@ async fn claim_and_settle(pool: Pool, session: RunnerId) {
 }
 
 fn succeeded(job: &Claimed) -> Settlement {
-    let now = Utc::now();
+    let now = clock::now();
     Settlement {
         fence: job.fence,
         ending: Ending::Succeeded,

@@ -231,8 +231,8 @@ async fn sessions_sums_and_decided_instants_have_their_time_too() {
     tell(&pool, "insert into runner (id, instance, host, pid, version, slots, queues, lease_expires_at, ended_at)
                  select gen_random_uuid(), n::text, 'h', 1, 'v', 1, '{default}', now() - n * interval '1 day', now() - n * interval '1 day'
                    from generate_series(0, 2) as n;
-                 insert into schedule (id, project_id, name, expression, spec, next_due_at)
-                 select gen_random_uuid(), id, 'hourly', '0 * * * *', '{}', now() from project;
+                 insert into schedule (id, project_id, name, expression, spec, next_due_at, fire_at)
+                 select gen_random_uuid(), id, 'hourly', '0 * * * *', '{}', now(), now() from project;
                  insert into occurrence (schedule_id, due_at, decided_at, decision, reason)
                  select schedule.id, now() - n * interval '1 day', now() - n * interval '1 day', 'skipped', 'grace'
                    from generate_series(0, 4) as n, schedule").await;

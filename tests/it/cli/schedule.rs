@@ -147,14 +147,14 @@ async fn everything_that_is_wrong_in_files_is_said_with_its_place_and_nothing_is
     files.write("b.json", "{\"name\": ");
     files.write(
         "c.yml",
-        "name: nightly\nexpresion: '@daily'\njob: {goal: g, project_id: demo}\n",
+        "name: nightly\nexpression_: '@daily'\njob: {goal: g, project_id: demo}\n",
     );
     let said = files.fault(&["apply", "."]);
     for part in [
         "a.yaml, schedule 1: expression: day-of-week field",
         "a.yaml, schedule 2: expression: ",
         "b.json: EOF while parsing",
-        "c.yml: expresion: unknown field",
+        "c.yml: expression_: unknown field",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
