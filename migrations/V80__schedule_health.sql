@@ -1,6 +1,5 @@
--- The view came before there were tenants in reports: it shows the projects that its reader may see, as the others do.
-
-create or replace view report.schedule_health with (security_barrier) as
+-- Of the last hundred runs of each schedule: rows of one index, however long its history.
+create view report.schedule_health with (security_barrier) as
 select schedule.id as schedule_id,
        project.alias as project,
        schedule.name,
@@ -39,3 +38,10 @@ select schedule.id as schedule_id,
                 order by occurrence.due_at desc
                 limit 100) as recent) as runs on true
  where (select report.visible_projects()) is null or schedule.project_id = any ((select report.visible_projects())::uuid[]);
+comment on view report.schedule_health is 'How each schedule does, by the last hundred jobs it made.';
+comment on column report.schedule_health.last_run_at is 'When the last run that made a job was due.';
+comment on column report.schedule_health.last_success_at is 'When the last successful run ended; of one whose job was deleted, when it was due.';
+comment on column report.schedule_health.success_rate is 'Of those that succeeded or failed, from 0 to 1; null before the first ended.';
+comment on column report.schedule_health.typical_duration is 'Median time from the first claim to the end of those that succeeded.';
+comment on column report.schedule_health.next_run_at is 'When the next run is released; null while it is paused or when no further one comes.';
+comment on column report.schedule_health.overdue is 'A run should have been released more than a minute ago and was not: no scheduler is running.';
