@@ -24,6 +24,8 @@ pub(super) struct Allowed<S> {
 /// A scope as a type.
 pub(super) trait Needs {
     const SCOPE: Scope;
+    /// Whether it concerns every project, so that a token for some of them is not enough.
+    const EVERY_PROJECT: bool = false;
 }
 
 /// May see jobs and what came of them.
@@ -54,6 +56,14 @@ impl Needs for Admin {
     const SCOPE: Scope = Scope::Admin;
 }
 
+/// May do everything to what all projects share: queues and runners.
+pub(super) struct Host;
+
+impl Needs for Host {
+    const SCOPE: Scope = Scope::Admin;
+    const EVERY_PROJECT: bool = true;
+}
+
 impl<S: Needs + Send> FromRequestParts<Api> for Allowed<S> {
     type Rejection = Problem;
 
@@ -61,6 +71,12 @@ impl<S: Needs + Send> FromRequestParts<Api> for Allowed<S> {
         let caller = caller(parts, api).await?;
         if !caller.may(S::SCOPE) {
             return Err(lacking(S::SCOPE));
+        }
+        if S::EVERY_PROJECT && caller.projects.is_some() {
+            return Err(Problem::new(
+                Kind::ProjectForbidden,
+                "this concerns every project, and the token reaches only some",
+            ));
         }
         Ok(Self {
             caller,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::auth::{Admin, Allowed, Read};
+use super::auth::{Allowed, Host, Read};
 use super::pagination::Listing;
 use super::problem::{Kind, Problem};
 use crate::app::control::pause_queue;
@@ -83,7 +83,7 @@ pub(super) struct Paused {
 )]
 pub(super) async fn pause(
     State(api): State<Api>,
-    Allowed { caller, .. }: Allowed<Admin>,
+    Allowed { caller, .. }: Allowed<Host>,
     Path(name): Path<String>,
 ) -> Result<axum::Json<Paused>, Problem> {
     named(&name)?;
@@ -105,7 +105,7 @@ pub(super) async fn pause(
 )]
 pub(super) async fn resume(
     State(api): State<Api>,
-    Allowed { caller, .. }: Allowed<Admin>,
+    Allowed { caller, .. }: Allowed<Host>,
     Path(name): Path<String>,
 ) -> Result<axum::Json<Paused>, Problem> {
     named(&name)?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::auth::{Admin, Allowed, Read};
+use super::auth::{Allowed, Host, Read};
 use super::pagination::Listing;
 use super::problem::{Kind, Problem};
 use crate::app::control;
@@ -107,7 +107,7 @@ pub(super) struct Drained {
 )]
 pub(super) async fn drain(
     State(api): State<Api>,
-    Allowed { caller, .. }: Allowed<Admin>,
+    Allowed { caller, .. }: Allowed<Host>,
     Path(id): Path<String>,
 ) -> Result<axum::Json<Drained>, Problem> {
     let id = id

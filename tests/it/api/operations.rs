@@ -145,3 +145,22 @@ async fn runner_that_is_not_there_cannot_be_drained() {
         .unwrap();
     assert_eq!(list["items"], json!([]));
 }
+
+#[tokio::test]
+async fn what_every_project_shares_is_not_stopped_by_an_administrator_of_some() {
+    let server = Server::start().await;
+    let other = server.project("other").await;
+    let admin = server.token(&[Scope::Admin], &[other]).await;
+    for path in [
+        "/api/v1/queues/default/pause",
+        "/api/v1/queues/default/resume",
+        "/api/v1/runners/01990000-0000-7000-8000-000000000000/drain",
+    ] {
+        let request = server.anonymous(reqwest::Method::POST, path).bearer_auth(&admin);
+        assert_eq!(request.send().await.unwrap().status(), 403, "{path}");
+    }
+    assert_eq!(
+        crate::support::ask(&server.pool, "select count(*) from queue").await,
+        "0"
+    );
+}
