@@ -42,14 +42,20 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
         ), held as materialized (
             -- In one order everywhere, so that two batches never wait for each other in a circle.
             -- Whoever was asked to end while the attempt ended otherwise does not go on.
-            select job.id, job.project_id, job.attempt, job.claimed_at, job.run_at, result.outcome, result.code as attempt_code, result.wait,
+            --
+            -- Row by row through the key: joined freely, the planner takes the index of what the runner holds and
+            -- compares it with the whole batch, pair by pair. Who has a runner is running (runner_iff_running);
+            -- to say that as well would offer it that index again.
+            select job.*, result.outcome, result.code as attempt_code, result.wait,
                    result.goes_on and job.cancel_asked_at is not null as cancelled,
                    result.goes_on and job.cancel_asked_at is null as goes_on,
                    result.state::job_state as state, result.code, result.message
-              from job join result on result.job_id = job.id and result.attempt = job.attempt
-             where job.state = 'running' and job.runner_id = $1
-             order by job.id
-               for update of job
+              from (select * from result order by job_id) as result
+             cross join lateral (select id, project_id, attempt, claimed_at, run_at, cancel_asked_at, runner_id
+                                   from job
+                                  where job.id = result.job_id and job.attempt = result.attempt
+                                    for update) as job
+             where job.runner_id = $1
         ), settled as (
             update job
                set state = case when held.cancelled then 'cancelled' else held.state end,
@@ -62,7 +68,8 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
                    step_retries = job.step_retries + case when held.state = 'scheduled' and held.goes_on then 1 else 0 end
               from held
              where job.id = held.id
-            returning job.id, job.project_id, job.state, job.step_position, job.needed, job.concurrency_key, job.project_limited
+            returning job.id, job.project_id, job.attempt, job.state, job.step_position, job.needed, job.concurrency_key,
+                      job.project_limited, held.message as question
         ), ended as (
             insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome, code)
             select id, attempt, $1, run_at, claimed_at, greatest(now(), claimed_at), outcome, attempt_code from held
@@ -83,11 +90,10 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
               join held on held.id = step.job_id
         ), asked as (
             insert into approval (job_id, attempt, position, question)
-            select settled.id, held.attempt, settled.step_position, held.message
-              from held join settled on settled.id = held.id and settled.state = 'awaiting_approval'
+            select id, attempt, step_position, question from settled where state = 'awaiting_approval'
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
-            select project_id, id, attempt, 'job.' || settled.state, 'runner:' || $1::text from held join settled using (id, project_id)
+            select project_id, id, attempt, 'job.' || state, 'runner:' || $1::text from settled
         )
         select id, project_id, state in ('scheduled', 'available', 'awaiting_approval') as "goes_on!", needed, concurrency_key, project_limited
           from settled
