@@ -1,6 +1,6 @@
-//! `cargo bench --bench queue`: what the queue and the runner reach, each figure beside a limit that
-//! was measured in the same run through the same driver. `-- --json` prints one object a line,
-//! `-- drain webhook` only those groups, `-- --smoke` a hundredth of the work.
+//! `cargo bench --bench queue`: how fast jobs drain, each figure beside a limit that was measured in the
+//! same run through the same driver. `-- --json` prints one object a line, `-- --smoke` does a hundredth of
+//! the work. A further group of figures is a file beside `drain.rs`; `-- drain` measures only that one.
 
 #![allow(clippy::unwrap_used, reason = "what cannot go on ends the run")]
 #![allow(clippy::print_stdout, reason = "figures are its result")]

@@ -1,4 +1,4 @@
-//! The slow tier: what takes minutes, or needs packages of its own. `.ci/run` runs it.
+//! The slow tier: what takes minutes, or needs packages of its own. `.ci/run` names those of it that it runs.
 
 #![allow(
     clippy::unwrap_used,
