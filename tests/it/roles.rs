@@ -229,3 +229,16 @@ async fn a_migration_gives_up_on_a_table_somebody_holds_and_says_who_to_look_for
     tell(&pool, "drop table refinery_schema_history").await;
     assert!(!migrate(&database.url).await.unwrap().files.is_empty());
 }
+
+#[tokio::test]
+async fn services_reach_their_tables_where_public_is_closed_to_everybody() {
+    let database = empty_database().await;
+    let pool = database.pool();
+    tell(&pool, "revoke all on schema public from public").await;
+    migrate(&database.url).await.unwrap();
+    let reaches = "has_schema_privilege('orchestrator_app', 'public', 'usage')";
+    assert_eq!(ask(&pool, reaches).await, "true");
+    let rest = "has_schema_privilege('orchestrator_app', 'public', 'create')
+                or has_schema_privilege('orchestrator_reporter', 'public', 'usage')";
+    assert_eq!(ask(&pool, rest).await, "false");
+}

@@ -5,7 +5,11 @@ declare
     thing record;
 begin
     if to_regrole('orchestrator_app') is not null then
-        grant usage on schema public, report to orchestrator_app;
+        grant usage on schema report to orchestrator_app;
+        -- Everybody has it, unless an administrator took it away; who may not give it is warned for nothing.
+        if not has_schema_privilege('orchestrator_app', 'public', 'usage') then
+            grant usage on schema public to orchestrator_app;
+        end if;
         for thing in
             select oid::regclass as name, relkind, relnamespace = 'report'::regnamespace as is_report from pg_class
              where relnamespace in ('public'::regnamespace, 'report'::regnamespace) and relkind in ('r', 'p', 'v', 'S')

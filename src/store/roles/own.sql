@@ -11,7 +11,7 @@ begin
     if not (has_schema_privilege('orchestrator_owner', 'public', 'create')
             and has_database_privilege('orchestrator_owner', current_database(), 'create')) then
         execute format('grant create on database %I to orchestrator_owner', current_database());
-        grant usage, create on schema public to orchestrator_owner;
+        grant usage, create on schema public to orchestrator_owner with grant option;
     end if;
     if not (has_schema_privilege('orchestrator_owner', 'public', 'create')
             and has_database_privilege('orchestrator_owner', current_database(), 'create')) then
