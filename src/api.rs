@@ -5,6 +5,7 @@
 
 mod actions;
 mod admission;
+mod agents;
 mod approval;
 mod attempts;
 mod auth;
@@ -104,6 +105,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(schedules::steer::resume))
         .routes(routes!(schedules::steer::trigger))
         .routes(routes!(schedules::history::list))
+        .routes(routes!(agents::list, agents::make))
+        .routes(routes!(agents::show, agents::change, agents::remove))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))

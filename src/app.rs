@@ -5,6 +5,7 @@
     reason = "transactions begin in this floor, and only here"
 )]
 
+pub mod agents;
 pub mod authenticate;
 pub mod backoff;
 pub mod callback_secrets;

@@ -4,6 +4,7 @@
 //! did not (the sentence says why), 2 the command line was wrong. `doctor` has its own: 1 something is
 //! to be looked at, 2 something fails.
 
+mod agent;
 mod api;
 mod approve;
 mod callbacks;
@@ -77,6 +78,8 @@ enum Command {
     Approve(approve::Approve),
     /// End a job that waits for approval
     Reject(approve::Reject),
+    /// Look at agents, make, change and remove them
+    Agent(agent::Agents),
     /// Look at queues, pause and resume them
     Queues(queues::Queues),
     /// Look at runners, drain them
@@ -133,6 +136,7 @@ impl Command {
             Self::Retry(action) => action.retry().await,
             Self::Approve(approve) => approve.run().await,
             Self::Reject(reject) => reject.run().await,
+            Self::Agent(agents) => agents.run().await,
             Self::Queues(queues) => queues.run().await,
             Self::Runners(runners) => runners.run().await,
             Self::Schedule(schedule) => schedule.run().await,

@@ -8,6 +8,7 @@
     reason = "this is the room that reads the environment"
 )]
 
+mod agents;
 mod api;
 mod callbacks;
 pub mod env_file;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+pub use agents::{Agents, host_variable};
 pub use api::Api;
 pub use callbacks::Callbacks;
 pub use metrics::Metrics;
@@ -183,6 +185,9 @@ pub struct Runner {
         value_delimiter = ','
     )]
     pub env_allowlist: Vec<String>,
+    /// What agents may do.
+    #[command(flatten)]
+    pub agents: Agents,
     /// What must not be seen.
     #[command(flatten)]
     pub sensitive: Sensitive,

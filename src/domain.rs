@@ -3,6 +3,7 @@
 //! Nothing here waits, reads a clock or knows PostgreSQL or HTTP; everything can be tested by calling it.
 
 pub mod address;
+pub mod agent;
 pub mod ansi;
 pub mod approval;
 pub mod attempt;
@@ -17,6 +18,7 @@ pub mod name;
 pub mod page;
 pub mod policy;
 pub mod problem;
+pub mod prompt;
 pub mod retention;
 pub mod retry;
 pub mod schedule;

@@ -16,6 +16,7 @@ mod logs;
 mod session;
 mod settler;
 mod step;
+pub mod versions;
 mod workspace;
 
 use std::path::PathBuf;
@@ -27,7 +28,8 @@ use crate::app::hint::Hints;
 use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::domain::id::RunnerId;
-use crate::domain::spec::StepSpec;
+use crate::domain::prompt::InputLimits;
+use crate::domain::spec::{Handoff, StepSpec};
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::store::runner::NewSession;
@@ -65,6 +67,14 @@ pub struct Settings {
     pub sandbox: sandbox::Sandbox,
     /// What must not be seen.
     pub sensitive: redact::Sensitive,
+    /// Whether agents are really run; if not, they are simulated.
+    pub real_cli: bool,
+    /// How the work of one step comes to the next, unless the job says so.
+    pub handoff: Handoff,
+    /// How much of artifacts an agent is shown.
+    pub inputs: InputLimits,
+    /// What the programs of agents said of their versions.
+    pub versions: versions::Versions,
     /// How much steps yield to the services, from 0, not at all, to 19.
     pub nice: u8,
     /// Whom to tell that it is ready and lives.
@@ -74,7 +84,14 @@ pub struct Settings {
 impl Settings {
     /// Whether the step reads or writes files.
     fn uses_workspace(&self, step: &StepSpec) -> bool {
-        step.agent == "command"
+        step.agent == "command" || (self.real_cli && step.is_agents())
+    }
+
+    /// Where programs of steps are looked for.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let path = self.environment.iter().rfind(|(name, _)| name == "PATH");
+        path.map_or("", |(_, path)| path)
     }
 }
 

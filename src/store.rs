@@ -3,6 +3,7 @@
 //! A function that changes a job's state carries a guard in its `where` and answers with the rows it
 //! changed; zero rows is an answer, not an error. Transactions begin in `app`, never here.
 
+pub mod agent;
 pub mod approval;
 pub mod attempt;
 pub mod callback_secret;

@@ -31,6 +31,7 @@ const NO_SCOPES: [&str; 0] = [];
         (name = "jobs", description = "Jobs: put in, listed, followed."),
         (name = "schedules", description = "Schedules: when jobs are made, and what was decided."),
         (name = "operations", description = "Queues and runners: looked at, paused, drained."),
+        (name = "agents", description = "Agents: programs that are asked in words, and how."),
         (name = "hooks", description = "Events that come in from other services, and callbacks that go out to them."),
         (name = "health", description = "For probes, scrapers and tools. No token is needed."),
     ),

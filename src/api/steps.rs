@@ -43,6 +43,9 @@ pub(super) struct Step {
     exit_code: Option<i32>,
     /// The signal that ended the program, when one did.
     signal: Option<i32>,
+    /// What its agent used; absent unless it is an agent's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
     /// When it was started, by the runner's clock.
     started_at: DateTime<Utc>,
     /// When it had ended, by the runner's clock.
@@ -67,6 +70,40 @@ pub(super) struct Step {
     peak_memory_bytes: i64,
 }
 
+/// What an agent used in a step, as it says itself; null is unknown.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Usage {
+    /// Whether it was not really run: `ENABLE_REAL_CLI` was 0, or it is the agent `simulate`.
+    simulated: bool,
+    /// What it calls its session.
+    session_id: Option<String>,
+    /// Tokens it read.
+    #[schema(minimum = 0)]
+    input_tokens: Option<i64>,
+    /// Tokens it wrote.
+    #[schema(minimum = 0)]
+    output_tokens: Option<i64>,
+    /// Tokens of those it read that came out of a cache.
+    #[schema(minimum = 0)]
+    cached_tokens: Option<i64>,
+    /// What it cost, in US dollars.
+    #[schema(minimum = 0, example = 0.0421)]
+    cost_usd: Option<f64>,
+}
+
+impl From<store::step::Used> for Usage {
+    fn from(used: store::step::Used) -> Self {
+        Self {
+            simulated: used.simulated,
+            session_id: used.session_id,
+            input_tokens: used.input_tokens,
+            output_tokens: used.output_tokens,
+            cached_tokens: used.cached_tokens,
+            cost_usd: used.cost_usd,
+        }
+    }
+}
+
 impl From<store::step::Step> for Step {
     fn from(step: store::step::Step) -> Self {
         Self {
@@ -82,6 +119,7 @@ impl From<store::step::Step> for Step {
             signal: step.signal,
             started_at: step.started_at,
             finished_at: step.finished_at,
+            usage: step.usage.map(Usage::from),
             output_bytes: step.output_bytes,
             logged_bytes: step.measured.logged_bytes,
             redactions: step.measured.redactions,

@@ -8,6 +8,7 @@ use crate::domain::attempt::{Fence, StepRecord};
 use crate::domain::flow::Past;
 use crate::domain::id::{JobId, RunnerId};
 use crate::domain::usage::Usage;
+use crate::store::agent::Agent;
 use crate::store::claim::Claimed;
 use crate::store::history::Answer;
 use crate::store::log::NewLine;
@@ -95,6 +96,15 @@ impl Session {
     /// [`store::Error`] when PostgreSQL is away.
     pub async fn record_usage(&self, fence: Fence, ordinal: i16, usage: &Usage) -> Result<bool> {
         store::usage::record(&self.pool, self.id, fence, ordinal, usage).await
+    }
+
+    /// The agent `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn agent(&self, name: &str) -> Result<Option<Agent>> {
+        store::agent::find(&self.pool, name).await
     }
 
     /// What the attempts before this one left behind.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::authenticate::Caller;
-use super::follow;
 use super::hint::Hints;
+use super::{agents, follow};
 use crate::domain::id::{JobId, ProjectId};
 use crate::domain::job::JobState;
 use crate::domain::problem::Violation;
@@ -88,6 +88,10 @@ pub async fn submit_all(
         return Err(Error::Scope);
     }
     let projects = projects(pool, caller, specs, &path).await?;
+    let wrong = agents::violations(pool, specs, &path).await?;
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
     let new = |spec| new_job(caller, spec, projects[spec.project_id.as_str()]);
     let mut jobs: Vec<NewJob<'_>> = specs.iter().map(new).collect();
     let (accepted, inserted) = match specs {

@@ -1,5 +1,6 @@
 //! `orchestrator doctor`: what is wrong with this installation, and what mends it.
 
+mod agents;
 mod database;
 mod host;
 mod queue;
@@ -14,7 +15,7 @@ use super::{output, settings};
 use crate::config;
 use crate::domain::environment::DatabaseUrl;
 
-/// Looks at settings, database, queue, runners, tokens, directories, sandbox and disk, changes nothing, and says for each what is
+/// Looks at settings, database, queue, runners, tokens, directories, sandbox, disk and agents, changes nothing, and says for each what is
 /// wrong and what mends it. Ends with code 0 when all is well, 1 when something is to be looked at, 2 when something fails. Run it
 /// as the services' user with the services' settings (--env-file).
 #[derive(Args, Debug)]
@@ -84,6 +85,9 @@ impl Doctor {
             )),
         }
         host::look(&projects, &mut checks).await;
+        if let Some(url) = &self.database_url {
+            agents::look(url, &mut checks).await;
+        }
         let worst = checks
             .iter()
             .map(|check| check.verdict)

@@ -8,9 +8,11 @@ use super::database;
 use crate::alive::Alive;
 use crate::app::schema;
 use crate::config::SandboxKind;
+use crate::domain::prompt::InputLimits;
 use crate::runner::process::{Credentials, Limits, Supervisor, limits};
 use crate::runner::redact::{Secrets, Sensitive};
 use crate::runner::sandbox::{self, Sandbox};
+use crate::runner::versions::Versions;
 use crate::shutdown::Stop;
 use crate::{config, runner, store, telemetry};
 
@@ -91,6 +93,14 @@ pub(super) async fn settings(
         limits: limits(from, credentials),
         nice: from.step_nice,
         alive: Alive::default(),
+        real_cli: from.agents.enable_real_cli,
+        handoff: from.agents.default_artifact_handoff,
+        inputs: InputLimits {
+            files: from.agents.max_input_artifacts_files,
+            file_chars: from.agents.max_input_artifact_chars,
+            chars: from.agents.max_input_artifacts_chars,
+        },
+        versions: Versions::default(),
         sensitive: Sensitive {
             names: from.sensitive.sensitive_env_vars.clone(),
             secrets: Secrets::of(from.sensitive.values().iter().map(String::as_str)),

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::id::JobId;
 use super::job::{Code, JobState};
+use super::usage::Usage;
 
 /// A claim of a job by one runner session. The number is the fence: every write about the job
 /// carries it, and changes nothing once another session has claimed the job.
@@ -122,6 +123,8 @@ pub struct StepRecord {
     pub failure: Option<Failure>,
     /// Whether it cannot go on without somebody's word, whatever its `on_failure` says.
     pub needs_human: bool,
+    /// What its agent said and used, if it is an agent's.
+    pub usage: Option<Box<Usage>>,
     /// What its failure led to, see [`super::flow::Verdict::word`].
     pub verdict: Option<String>,
     /// The program's exit code, when it exited.

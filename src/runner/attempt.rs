@@ -143,6 +143,7 @@ impl Walk<'_> {
                     step::skipped(&self.spec.steps[position], self.place(position, ordinal)),
                 ),
             };
+            self.attempt.keep_usage(&record).await?;
             if let Some(reason) = self.attempt.brake.reason() {
                 return ending(reason, Some(record));
             }
@@ -257,6 +258,26 @@ impl Attempt<'_> {
         }
     }
 
+    /// Keeps what an agent said and used, also of a step that did not end well.
+    async fn keep_usage(&self, record: &StepRecord) -> Result<(), Stop> {
+        let Some(usage) = &record.usage else { return Ok(()) };
+        let mut pause = Backoff::default();
+        loop {
+            let kept = self
+                .session
+                .record_usage(self.job.fence, record.ordinal, usage)
+                .await;
+            match kept {
+                // A lost lease is noticed, and said, where the attempt ends.
+                Ok(_held) => return Ok(()),
+                Err(error) => {
+                    self.wait_for_tables("what an agent used", &error, &mut pause)
+                        .await?;
+                }
+            }
+        }
+    }
+
     /// Records a step that is not the last.
     async fn record(&self, record: &StepRecord, next: i16) -> Result<(), Stop> {
         let fence = self.job.fence;
@@ -284,7 +305,12 @@ impl Attempt<'_> {
         }
         if error.is_unavailable() {
             tracing::warn!(job.id = %job, error = %error, "{what} waits for the database");
-            pause.wait(self.brake.token()).await;
+            // Told to stop already, the attempt would not wait at all.
+            let stop = match self.brake.reason() {
+                None => self.brake.token().clone(),
+                Some(_) => CancellationToken::new(),
+            };
+            pause.wait(&stop).await;
             return Ok(());
         }
         tracing::error!(job.id = %job, error = %error, "{what} was refused by the database");

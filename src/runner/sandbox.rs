@@ -60,6 +60,16 @@ pub(super) enum Plan {
     Bare(&'static str),
 }
 
+/// What a step may do to its workspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Whatever it likes.
+    #[default]
+    Writes,
+    /// Read it.
+    Reads,
+}
+
 impl Sandbox {
     /// Finds out what works, by running a program in the sandbox.
     pub async fn find(
@@ -114,7 +124,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// `policy`, when the job asks for more than the host allows, or the sandbox cannot be set up.
-    pub(super) fn plan(&self, policy: &Policy, workspace: &Path) -> Result<Plan, Failure> {
+    pub(super) fn plan(&self, policy: &Policy, workspace: &Path, access: Access) -> Result<Plan, Failure> {
         let refused = |sentence: &str| Failure::new(Code::Policy, sentence);
         match (&self.found, policy.sandbox) {
             (Found::Broken(why), _) => Err(Failure::new(
@@ -139,7 +149,7 @@ impl Sandbox {
             )),
             (Found::Bubblewrap { program, userns }, _) => {
                 let network = policy.network_on(self.settings.network).map_err(refused)?;
-                wrapper(&self.settings, program, *userns, network, workspace)
+                wrapper(&self.settings, program, *userns, network, (workspace, access))
                     .map(Plan::Wrapped)
                     .map_err(|why| refused(&why))
             }
@@ -152,12 +162,12 @@ fn wrapper(
     program: &Path,
     userns: bool,
     network: Network,
-    workspace: &Path,
+    (workspace, access): (&Path, Access),
 ) -> Result<Wrapper, String> {
     let mut arguments = view::namespaces(network, userns);
     arguments.extend(view::system(settings)?);
     arguments.extend(settings.arguments.iter().cloned());
-    arguments.extend(view::workspace(workspace)?);
+    arguments.extend(view::workspace(workspace, access)?);
     Ok(Wrapper {
         program: program.to_owned(),
         arguments,
@@ -184,7 +194,13 @@ async fn try_out(
 ) -> Found {
     let mut why = String::new();
     for userns in [false, true] {
-        let wrapper = match wrapper(settings, &program, userns, settings.network, Path::new("/usr")) {
+        let wrapper = match wrapper(
+            settings,
+            &program,
+            userns,
+            settings.network,
+            (Path::new("/usr"), Access::Writes),
+        ) {
             Ok(wrapper) => wrapper,
             Err(why) => return Found::Broken(why),
         };

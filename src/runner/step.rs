@@ -2,11 +2,13 @@
 
 mod agent;
 mod failure;
+mod inputs;
 mod program;
 
 use std::path::Path;
 use std::time::Duration;
 
+use self::agent::Asking;
 use self::program::Program;
 use super::Settings;
 use super::held::Brake;
@@ -37,7 +39,7 @@ pub(super) async fn run(
     log: &mut Log<'_>,
     brake: &Brake,
 ) -> StepRecord {
-    let secrets = settings.sensitive.of_step(&step.env);
+    let mut secrets = settings.sensitive.of_step(&step.env);
     log.begin(secrets.clone());
     let mut record = blank(step, (place.position, place.ordinal));
     match step.agent.as_str() {
@@ -49,7 +51,16 @@ pub(super) async fn run(
             };
             program::run(settings, step, place, program, &mut record, log, brake, None).await;
         }
-        _ => agent::simulate(session, step, place, &mut record, log).await,
+        _ => {
+            let asking = Asking {
+                settings,
+                session,
+                step,
+                place,
+                brake,
+            };
+            asking.ask(&mut record, log, &mut secrets).await;
+        }
     }
     if let Some(failure) = &mut record.failure {
         failure.message = secrets.redact(&failure.message).0;
@@ -85,6 +96,7 @@ fn blank(step: &StepSpec, (position, ordinal): (i16, i16)) -> StepRecord {
         skipped: false,
         failure: None,
         needs_human: false,
+        usage: None,
         verdict: None,
         exit_code: None,
         signal: None,

@@ -91,10 +91,29 @@ pub struct Step {
     pub started_at: DateTime<Utc>,
     /// When it had ended.
     pub finished_at: DateTime<Utc>,
+    /// What its agent used, if it was an agent's.
+    pub usage: Option<Used>,
     /// Bytes printed.
     pub output_bytes: i64,
     /// What it used.
     pub measured: Measured,
+}
+
+/// What an agent used in a step; `None` is unknown.
+#[derive(Clone, Debug)]
+pub struct Used {
+    /// Whether it was not really run.
+    pub simulated: bool,
+    /// What it calls its session.
+    pub session_id: Option<String>,
+    /// Tokens it read.
+    pub input_tokens: Option<i64>,
+    /// Tokens it wrote.
+    pub output_tokens: Option<i64>,
+    /// Tokens of those it read that came out of a cache.
+    pub cached_tokens: Option<i64>,
+    /// What it cost, in US dollars.
+    pub cost_usd: Option<f64>,
 }
 
 /// The steps of a job that ended, in order.
@@ -105,9 +124,10 @@ pub struct Step {
 pub async fn of_job(db: impl Executor<'_>, job: JobId) -> Result<Vec<Step>> {
     let rows = sqlx::query!(
         r#"
-        select attempt, position, step_id, agent, status, verdict, code as "code: Named<Code>", message, exit_code, signal,
-               started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions
-          from step
+        select attempt, position, step_id, step.agent, status, verdict, code as "code: Named<Code>", message, exit_code, signal,
+               started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions,
+               simulated as "simulated?", session_id, input_tokens, output_tokens, cached_tokens, cost_usd::float8 as cost_usd
+          from step left join step_usage using (job_id, attempt, ordinal)
          where job_id = $1
          order by attempt, ordinal
         "#,
@@ -130,6 +150,14 @@ pub async fn of_job(db: impl Executor<'_>, job: JobId) -> Result<Vec<Step>> {
             signal: row.signal,
             started_at: row.started_at,
             finished_at: row.finished_at,
+            usage: row.simulated.map(|simulated| Used {
+                simulated,
+                session_id: row.session_id,
+                input_tokens: row.input_tokens,
+                output_tokens: row.output_tokens,
+                cached_tokens: row.cached_tokens,
+                cost_usd: row.cost_usd,
+            }),
             output_bytes: row.output_bytes,
             measured: Measured {
                 cpu_ms: row.cpu_ms,

@@ -1,5 +1,6 @@
 //! The API over real HTTP, on a real listener, against a real PostgreSQL.
 
+mod agents;
 mod auth;
 mod callbacks;
 mod health;

@@ -1,7 +1,9 @@
 //! Jobs of several steps on real runners: what runs, in which order, and what goes on after a stop.
 
+mod agents;
 mod approval;
 mod crash;
+mod docs;
 mod steps;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -97,6 +97,19 @@ pub enum Handoff {
     WorkspaceFirst,
 }
 
+impl Handoff {
+    /// The artifacts an agent is shown and the patches that are applied first, when `last` is the step that
+    /// succeeded last.
+    #[must_use]
+    pub fn resolve(self, step: &super::StepSpec, last: Option<&str>) -> (Vec<String>, Vec<String>) {
+        match (self, last) {
+            (Self::Manual, _) => (step.input_artifacts.clone(), step.apply_patches_from.clone()),
+            (Self::PatchFirst, Some(last)) => (vec![format!("steps/{last}/patch.diff")], Vec::new()),
+            (Self::PatchFirst, None) | (Self::WorkspaceFirst, _) => (Vec::new(), Vec::new()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +128,26 @@ mod tests {
         assert_eq!((kept.len(), kept[0].content.as_str()), (12, "18"));
         assert_eq!(ContextStrategy::Sliding.apply(entries(3)).len(), 3);
         assert_eq!(ContextStrategy::Full.apply(entries(30)).len(), 30);
+    }
+
+    #[test]
+    fn a_hand_off_decides_what_a_step_is_given() {
+        let step = super::super::StepSpec {
+            input_artifacts: vec!["steps/old/report.md".into()],
+            apply_patches_from: vec!["old".into()],
+            ..super::super::StepSpec::of("fix", "codex")
+        };
+        let given = |handoff: Handoff, last| {
+            let (inputs, patches) = handoff.resolve(&step, last);
+            format!("{} | {}", inputs.join(" "), patches.join(" "))
+        };
+        assert_eq!(given(Handoff::Manual, Some("make")), "steps/old/report.md | old");
+        assert_eq!(
+            given(Handoff::PatchFirst, Some("make")),
+            "steps/make/patch.diff | "
+        );
+        assert_eq!(given(Handoff::PatchFirst, None), " | ");
+        assert_eq!(given(Handoff::WorkspaceFirst, Some("make")), " | ");
     }
 
     #[test]

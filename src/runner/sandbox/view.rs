@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Settings;
+use super::{Access, Settings};
 use crate::domain::policy::Network;
 
 /// Directories at the root that hold the system. On most hosts all but the first are links into it.
@@ -110,12 +110,13 @@ pub(super) fn system(settings: &Settings) -> Result<Vec<String>, String> {
 }
 
 /// The workspace, to write in, where the host has it, and the root closed.
-pub(super) fn workspace(workspace: &Path) -> Result<Vec<String>, String> {
+pub(super) fn workspace(workspace: &Path, access: Access) -> Result<Vec<String>, String> {
     let workspace = text(workspace)?;
     let mut view = View::default();
     match workspace {
         // What is tried out has no workspace.
         "/usr" => {}
+        _ if access == Access::Reads => view.add(&["--ro-bind", workspace, workspace]),
         _ => view.add(&["--bind", workspace, workspace]),
     }
     view.add(&["--remount-ro", "/", "--chdir", workspace]);

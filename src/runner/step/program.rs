@@ -13,7 +13,7 @@ use crate::runner::Settings;
 use crate::runner::held::Brake;
 use crate::runner::logs::Log;
 use crate::runner::process::{self, Chunk, Command, End, Limits, Outcome};
-use crate::runner::sandbox::Plan;
+use crate::runner::sandbox::{Access, Plan};
 
 /// How long children have between `TERM` and `KILL`.
 const GRACE: Duration = Duration::from_secs(5);
@@ -27,6 +27,10 @@ pub(super) struct Program {
     pub(super) stdin: Option<Vec<u8>>,
     /// Variables besides those every step sees; the step's own win over them.
     pub(super) env: Vec<(String, String)>,
+    /// What it may do to the workspace, where a sandbox can hold it.
+    pub(super) access: Access,
+    /// Whether it keeps things of its own in its home, which are not the job's.
+    pub(super) has_home: bool,
 }
 
 /// Runs it to its end and writes that into `record`. What it prints goes to the log, and to `ear` first.
@@ -38,17 +42,30 @@ pub(super) async fn run(
     settings: &Settings,
     step: &StepSpec,
     place: &Place<'_>,
-    program: Program,
+    mut program: Program,
     record: &mut StepRecord,
     log: &mut Log<'_>,
     brake: &Brake,
     ear: Option<&mut (dyn FnMut(&Chunk) + Send)>,
 ) {
-    let wrapper = match settings.sandbox.plan(&place.spec.policy, place.workspace) {
-        Ok(Plan::Wrapped(wrapper)) => Some(wrapper),
+    let wrapper = match settings
+        .sandbox
+        .plan(&place.spec.policy, place.workspace, program.access)
+    {
+        Ok(Plan::Wrapped(wrapper)) => {
+            if program.has_home {
+                // The sandbox's own, in memory: neither the workspace nor the host keeps what is in it.
+                program.env.push(("HOME".to_owned(), "/tmp".to_owned()));
+            }
+            Some(wrapper)
+        }
         Ok(Plan::Bare(why)) => {
             if place.ordinal == 0 {
                 log.say(place.position, why).await;
+            }
+            if program.access == Access::Reads {
+                let line = "without a sandbox nothing but the agent itself keeps the workspace as it is";
+                log.say(place.position, line).await;
             }
             None
         }

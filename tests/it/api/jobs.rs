@@ -204,6 +204,7 @@ async fn steps_attempts_and_events_tell_what_happened() {
         skipped: false,
         failure: Some(failure.clone()),
         needs_human: false,
+        usage: None,
         verdict: None,
         exit_code: Some(3),
         signal: None,

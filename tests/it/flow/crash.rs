@@ -87,6 +87,7 @@ async fn record_and_vanish(ground: &Ground, position: i16, failure: Option<(Fail
         skipped: false,
         failure,
         needs_human: false,
+        usage: None,
         verdict: verdict.map(str::to_owned),
         exit_code: Some(0),
         signal: None,

@@ -11,7 +11,8 @@ use orchestrator::domain::job::JobState;
 use orchestrator::domain::page::Cursor;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{
-    Pool, attempt, claim, database as pools, event, expire, gate, insert, job, log, need, runner, stats, step,
+    Pool, approval, attempt, claim, database as pools, event, expire, gate, history, insert, job, log, need,
+    runner, stats, step, usage,
 };
 
 use super::{demo, due, session};
@@ -136,6 +137,11 @@ impl Tables {
                 .unwrap();
             attempt::of_job(&t.pool, t.job).await.unwrap();
             step::of_job(&t.pool, t.job).await.unwrap();
+            history::past(&t.pool, t.job).await.unwrap();
+            history::spent(&t.pool, t.job).await.unwrap();
+            history::answers(&t.pool, t.job).await.unwrap();
+            usage::told(&t.pool, t.job).await.unwrap();
+            approval::of_job(&t.pool, t.job).await.unwrap();
             log::after(&t.pool, t.job, log::Place::START, 100).await.unwrap();
             event::of_job(&t.pool, t.job, None, 100).await.unwrap();
         })
