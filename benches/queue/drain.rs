@@ -143,6 +143,7 @@ fn succeeded(job: &Claimed) -> Settlement {
             output_bytes: 0,
             skipped: false,
             needs_human: false,
+            usage: None,
             verdict: None,
             measured: Measured::default(),
         }),

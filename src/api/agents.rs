@@ -131,6 +131,7 @@ pub(super) async fn show(
         "definition": {"argv": ["poet", "--json"], "prompt": "stdin", "output": {"format": "json", "text": {"at": ["/poem"]}}},
     })),
     responses((status = 201, description = "The agent is there", body = Agent, headers(("ETag" = String, description = "Its version")))),
+    extensions(("x-problems" = json!(["conflict"]))),
     security(("bearer" = ["admin"])),
 )]
 pub(super) async fn make(
@@ -160,6 +161,7 @@ pub(super) async fn make(
         {"argv": ["poet", "--json"], "prompt": "stdin", "output": {"format": "json", "text": {"at": ["/poem"]}}}
     )),
     responses((status = 200, description = "The agent is changed", body = Agent, headers(("ETag" = String, description = "Its version")))),
+    extensions(("x-problems" = json!(["conflict", "precondition_failed"]))),
     security(("bearer" = ["admin"])),
 )]
 pub(super) async fn change(
@@ -186,7 +188,8 @@ pub(super) async fn change(
     operation_id = "removeAgent",
     tag = "agents",
     params(("name" = String, Path, description = "The agent"), IfMatch),
-    responses((status = 204, description = "The agent is gone")),
+    responses((status = 200, description = "The agent as it was", body = Agent)),
+    extensions(("x-problems" = json!(["conflict", "precondition_failed"]))),
     security(("bearer" = ["admin"])),
 )]
 pub(super) async fn remove(
@@ -194,11 +197,11 @@ pub(super) async fn remove(
     Allowed { caller, .. }: Allowed<Admin>,
     Path(name): Path<String>,
     seen: IfMatch,
-) -> Result<StatusCode, Problem> {
+) -> Result<axum::Json<Agent>, Problem> {
     let found = agents::find(&api.pool, &name).await?;
     seen.admits(found.updated_at)?;
     agents::remove(&api.pool, &caller, &name, Some(found.updated_at)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(axum::Json(found.into()))
 }
 
 fn below(place: &str, violations: Vec<Violation>) -> Vec<Violation> {

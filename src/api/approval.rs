@@ -72,6 +72,7 @@ pub(super) struct Reject {
         ("skip" = (summary = "Go on behind the step that waits", value = json!({"skip": true, "attempt": 1}))),
     )),
     responses((status = 200, description = "The job goes on", body = Acted)),
+    extensions(("x-problems" = json!(["wrong_state"]))),
     security(("bearer" = ["operate"])),
 )]
 pub(super) async fn approve(
@@ -111,6 +112,7 @@ pub(super) async fn approve(
     params(("id" = JobId, Path, description = "The job")),
     request_body(content = Reject, description = "The word", example = json!({"comment": "Not before the release"})),
     responses((status = 200, description = "The job has failed", body = Acted)),
+    extensions(("x-problems" = json!(["wrong_state"]))),
     security(("bearer" = ["operate"])),
 )]
 pub(super) async fn reject(

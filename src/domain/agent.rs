@@ -281,21 +281,22 @@ mod tests {
             r#"{"argv": ["a"], "environment": ["A=B"], "tools": ["-x"], "roles": {"reviewer": {"argv": ["{tools}"]}},
                 "binaries": [{"name": "a/b"}], "output": {"format": "json", "text": {"at": ["no-slash"]}}}"#,
         );
-        let paths: Vec<&str> = found
+        let mut paths: Vec<&str> = found
             .iter()
             .filter_map(|line| line.split_once(':'))
             .map(|(path, _)| path)
             .collect();
+        paths.sort_unstable();
         assert_eq!(
             paths,
             [
-                "output.text.at[0]",
                 "binaries[0].name",
                 "environment[0]",
-                "tools[0]",
-                "roles"
+                "output.text.at[0]",
+                "roles",
+                "tools[0]"
             ]
         );
-        assert!(wrong(r#"{"argv": ["a"], "promt": "stdin"}"#)[0].contains("promt"));
+        assert!(wrong(r#"{"argv": ["a"], "prompts": "stdin"}"#)[0].contains("prompts"));
     }
 }

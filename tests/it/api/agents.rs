@@ -57,7 +57,7 @@ async fn agent_is_made_seen_changed_and_removed() {
             .status(),
         412
     );
-    assert_eq!(delete("poet").send().await.unwrap().status(), 204);
+    assert_eq!(delete("poet").send().await.unwrap().status(), 200);
     assert_eq!(delete("poet").send().await.unwrap().status(), 404);
     assert_eq!(delete("command").send().await.unwrap().status(), 409);
     let list: Value = server
@@ -81,8 +81,8 @@ async fn agent_that_does_not_hold_is_refused_with_the_path_and_only_administrato
             "definition.argv",
         ),
         (
-            json!({ "name": "x", "definition": { "argv": ["a"], "promt": "stdin" } }),
-            "definition.promt",
+            json!({ "name": "x", "definition": { "argv": ["a"], "prompts": "stdin" } }),
+            "definition.prompts",
         ),
     ] {
         let answer = server.post("/api/v1/agents", &body).send().await.unwrap();
