@@ -14,8 +14,9 @@ use super::Settings;
 use super::held::Brake;
 use super::logs::Log;
 use crate::app::lease::Session;
-use crate::domain::attempt::{Measured, StepRecord};
+use crate::domain::attempt::{Failure, Measured, StepRecord};
 use crate::domain::clock;
+use crate::domain::job::Code;
 use crate::domain::spec::{JobSpec, StepSpec};
 use crate::store::claim::Claimed;
 
@@ -42,7 +43,9 @@ pub(super) async fn run(
     let mut secrets = settings.sensitive.of_step(&step.env);
     log.begin(secrets.clone());
     let mut record = blank(step, (place.position, place.ordinal));
+    record.failure = patches(step);
     match step.agent.as_str() {
+        _ if record.failure.is_some() => {}
         "noop" => {}
         "command" => {
             let program = Program {
@@ -76,6 +79,16 @@ pub(super) async fn run(
     metrics::histogram!("orchestrator_step_seconds").record(took);
     metrics::counter!("orchestrator_steps_total", "status" => record.status()).increment(1);
     record
+}
+
+/// What the step builds on and is not there: no step leaves a patch in this version.
+fn patches(step: &StepSpec) -> Option<Failure> {
+    let patch = step.apply_patches_from.first()?;
+    let sentence = format!(
+        "The patch {patch:?} is not there: steps leave no patches in this version. They share one workspace, so \
+         drop apply_patches_from, or name what the step is to know in input_artifacts."
+    );
+    Some(Failure::new(Code::MissingPatch, sentence))
 }
 
 /// The record of a step that is passed over.

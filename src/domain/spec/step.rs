@@ -78,7 +78,7 @@ pub struct StepSpec {
     #[schema(max_items = 100, example = json!(["steps/plan/report.md"]))]
     pub input_artifacts: Vec<String>,
     /// Patches of other steps that are applied to the workspace first, as `steps/implement/patch.diff`
-    /// or just `implement`. One that is there already is left as it is.
+    /// or just `implement`. Steps leave no patches in this version: the step fails with `missing_patch`.
     #[garde(length(max = MAX_NAMED), custom(artifact_paths))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 100, example = json!(["steps/implement/patch.diff"]))]

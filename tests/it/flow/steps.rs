@@ -147,3 +147,17 @@ async fn a_job_without_time_ends_whatever_its_steps_say() {
         "The job's steps took longer than 1 s together; raise the job's timeout_sec."
     );
 }
+
+#[tokio::test]
+async fn a_step_that_builds_on_a_patch_is_not_run_without_it() {
+    let ground = Ground::new().await;
+    let job = ground
+        .submit(json!({ "steps": [
+            ground.step("change", "true"),
+            with(ground.step("build", "true"), json!({ "apply_patches_from": ["change"] })),
+        ] }))
+        .await;
+    let _runner = ground.runner(&[]);
+    ground.reaches(job, "failed missing_patch").await;
+    assert_eq!(ground.trace(), "change");
+}
