@@ -28,7 +28,6 @@ const REQUEST: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnect
 /// A database that goes away later is no reason to restart: the API says so to callers, and comes back by itself.
 pub async fn tell(address: SocketAddr, pool: Pool, alive: Alive, stop: CancellationToken) {
     let address = reachable(address);
-    alive.status("waiting for the database or its schema; the log says which");
     if !schema::wait(&pool, &stop).await {
         return;
     }

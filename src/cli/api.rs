@@ -44,8 +44,15 @@ impl Api {
         let alive = Alive::start();
         let address = listener.local_addr()?;
         tokio::spawn(alive.clone().stopping(stop.soft.clone(), api::GRACE));
-        tokio::spawn(api::pulse::tell(address, pool.clone(), alive, stop.soft.clone()));
-        tokio::spawn(synchronise(pool.clone(), self.environment, stop.clone()));
+        tokio::spawn({
+            let (pool, environment, stop) = (pool.clone(), self.environment, stop.clone());
+            async move {
+                alive.status("waiting for the database or its schema; the log says which");
+                // Not ready before: a caller would be told that their token is none.
+                synchronise(pool.clone(), environment, stop.clone()).await;
+                api::pulse::tell(address, pool, alive, stop.soft).await;
+            }
+        });
         let looking = tokio::spawn(database::refuse_lent(pool.clone(), stop.clone()));
         serve(listener, pool, hints, &self.api, keys, stop).await?;
         looking.await??;
