@@ -1,6 +1,7 @@
 //! Whether a request is taken in at all: so many at once, and so many of one client and one token in
 //! a while. Both are kept in this process; no request waits for a database to be refused.
 
+use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
@@ -91,6 +94,21 @@ impl Streams {
             refused_as_overloaded(detail).with_header(header::RETRY_AFTER, "5")
         })
     }
+}
+
+/// A stream that has nothing to say says so this often: a reader who left is noticed within two of
+/// them, and their seat is free again.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// The answer to somebody who follows `events`, which holds their seat.
+pub(super) fn streamed<S>(events: S) -> Response
+where
+    S: Stream<Item = Result<Event, Infallible>> + Send + 'static,
+{
+    // nginx is not to gather what is to arrive at once.
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    let alive = KeepAlive::new().interval(BEAT);
+    (unbuffered, Sse::new(events).keep_alive(alive)).into_response()
 }
 
 /// Takes a request in, or answers 503 or 429. Probes, metrics and the pages of the documentation are

@@ -10,15 +10,14 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
-use axum::response::sse::{KeepAlive, Sse};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::admission::Streams;
+use super::admission::{Streams, streamed};
 use super::auth::{Allowed, Read};
 use super::extract::{JobPath, Parameters, no_such_job};
 use super::problem::Problem;
@@ -189,8 +188,7 @@ pub(super) async fn read(
     let seat = streams.seat()?;
     let writer = Writer::of(writing.format);
     let events = Follower::new(api.pool, id, after, writer, api.stop, seat).events();
-    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
-    Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
+    Ok(streamed(events))
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {

@@ -9,6 +9,7 @@ mod alerts;
 mod backup;
 mod migrations;
 mod million;
+mod output;
 mod pgbouncer;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "the fast tests use what these do not")]

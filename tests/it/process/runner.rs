@@ -126,7 +126,7 @@ impl Ground {
 }
 
 #[tokio::test]
-async fn a_gigabyte_of_output_leaves_the_runners_memory_flat() {
+async fn much_output_leaves_the_runners_memory_flat() {
     let ground = Ground::bare(&[]).await;
     let first = ground.submit(&["echo", "small"]).await;
     assert_eq!(ground.end(first).await, "succeeded");
@@ -135,14 +135,14 @@ async fn a_gigabyte_of_output_leaves_the_runners_memory_flat() {
         .submit(&[
             "sh",
             "-c",
-            "yes 'a line that says nothing' | head -c 1000000000; echo the end",
+            "yes 'a line that says nothing' | head -c 150000000; echo the end",
         ])
         .await;
     assert_eq!(ground.end(job).await, "succeeded");
     let grown = ground.peak_memory() - before;
     assert!(grown < 24, "from {before} MB by {grown} MB");
     let printed = format!("select output_bytes from step where job_id = '{job}'");
-    assert_eq!(ask(&ground.pool, &printed).await, "1000000008");
+    assert_eq!(ask(&ground.pool, &printed).await, "150000008");
     let (log, system) = (ground.log(job, "stdout").await, ground.log(job, "system").await);
     assert!(log.len() <= 1024 * 1024, "{}", log.len());
     assert!(log.starts_with("a line that says nothing\n") && log.ends_with("the end\n"));
@@ -150,17 +150,17 @@ async fn a_gigabyte_of_output_leaves_the_runners_memory_flat() {
 }
 
 #[tokio::test]
-async fn a_line_of_a_hundred_megabytes_and_a_million_single_bytes_leave_it_flat_too() {
+async fn a_line_without_end_and_single_bytes_leave_it_flat_too() {
     let ground = Ground::bare(&[]).await;
     let first = ground.submit(&["echo", "small"]).await;
     assert_eq!(ground.end(first).await, "succeeded");
     let before = ground.peak_memory();
     let line = ground
-        .submit(&["sh", "-c", "head -c 100000000 /dev/zero | tr '\\0' x"])
+        .submit(&["sh", "-c", "head -c 30000000 /dev/zero | tr '\\0' x"])
         .await;
     assert_eq!(ground.end(line).await, "succeeded");
     let bytes = ground
-        .submit(&["dd", "if=/dev/zero", "bs=1", "count=1000000", "status=none"])
+        .submit(&["dd", "if=/dev/zero", "bs=1", "count=200000", "status=none"])
         .await;
     assert_eq!(ground.end(bytes).await, "succeeded");
     let grown = ground.peak_memory() - before;
