@@ -19,6 +19,7 @@ mod document;
 mod etag;
 mod events;
 mod extract;
+mod feed;
 mod health;
 mod hook_deliveries;
 mod hooks;
@@ -31,6 +32,7 @@ mod observe;
 mod pagination;
 mod predecessor;
 mod problem;
+mod projects;
 pub mod pulse;
 mod queues;
 mod receive;
@@ -40,6 +42,7 @@ mod secure;
 mod serve;
 mod settings;
 mod steps;
+mod tokens;
 mod webhook;
 
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
@@ -51,6 +54,7 @@ use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::app::feed::Feed;
 use crate::app::hint::Hints;
 use crate::domain::seal::Keyring;
 use crate::store::Pool;
@@ -107,6 +111,13 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(schedules::history::list))
         .routes(routes!(agents::list, agents::make))
         .routes(routes!(agents::show, agents::change, agents::remove))
+        .routes(routes!(projects::list, projects::create))
+        .routes(routes!(projects::show, projects::change, projects::remove))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::show))
+        .routes(routes!(tokens::rotate))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(feed::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
@@ -142,6 +153,7 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(api.clone(), idempotency::once))
         .layer(from_fn(linger::linger))
+        .layer(Extension(Feed::new(api.pool.clone())))
         .layer(Extension(Streams::new(&api.settings)))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn_with_state(admission, admission::admit))

@@ -21,6 +21,7 @@ mod logs;
 mod migrate;
 mod openapi;
 mod output;
+mod project;
 mod queues;
 mod recover;
 mod runner;
@@ -29,6 +30,7 @@ mod scheduler;
 mod settings;
 mod status;
 mod submit;
+mod token;
 mod unlock;
 
 use std::process::ExitCode;
@@ -103,6 +105,10 @@ enum Command {
     Config(config::Config),
     /// Print the completions of a shell
     Completions(completions::Completions),
+    /// Look at projects, make, change and remove them
+    Project(project::Project),
+    /// Look at tokens, make, rotate and revoke them
+    Token(token::Token),
     /// Print the OpenAPI document of the API
     Openapi,
 }
@@ -148,6 +154,8 @@ impl Command {
             Self::Unlock(unlock) => unlock.run().await,
             Self::Config(config) => config.run(),
             Self::Completions(completions) => completions.run(),
+            Self::Project(project) => project.run().await,
+            Self::Token(token) => token.run().await,
             Self::Openapi => openapi::run(),
         }
     }

@@ -18,6 +18,7 @@ pub mod name;
 pub mod page;
 pub mod policy;
 pub mod problem;
+pub mod project;
 pub mod prompt;
 pub mod retention;
 pub mod retry;

@@ -1,6 +1,6 @@
 //! Agents: how programs that are asked in words are called, asked and understood.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -9,9 +9,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::auth::{Admin, Allowed, Read};
+use super::auth::{Allowed, Host, Read};
 use super::etag::{IfMatch, Tagged, changed};
-use super::extract::Json;
+use super::extract::{Json, PathText};
 use super::pagination::Listing;
 use super::problem::{Kind, Problem};
 use crate::app::agents;
@@ -106,21 +106,21 @@ pub(super) async fn list(
     path = "/api/v1/agents/{name}",
     operation_id = "showAgent",
     tag = "agents",
-    params(("name" = String, Path, description = "The agent")),
+    params(("name" = String, Path, description = "The agent", max_length = 64, example = "aider")),
     responses((status = 200, description = "The agent", body = Agent, headers(("ETag" = String, description = "Its version")))),
     security(("bearer" = ["read"])),
 )]
 pub(super) async fn show(
     State(api): State<Api>,
     Allowed { .. }: Allowed<Read>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
 ) -> Result<Tagged<Agent>, Problem> {
     Ok(tagged(agents::find(&api.pool, &name).await?))
 }
 
 /// Make an agent
 ///
-/// A step may name it from now on; nothing has to be restarted.
+/// A step of any project may name it from now on; nothing has to be restarted.
 #[utoipa::path(
     post,
     path = "/api/v1/agents",
@@ -132,11 +132,11 @@ pub(super) async fn show(
     })),
     responses((status = 201, description = "The agent is there", body = Agent, headers(("ETag" = String, description = "Its version")))),
     extensions(("x-problems" = json!(["conflict"]))),
-    security(("bearer" = ["admin"])),
+    security(("bearer" = ["admin", "*"])),
 )]
 pub(super) async fn make(
     State(api): State<Api>,
-    Allowed { caller, .. }: Allowed<Admin>,
+    Allowed { caller, .. }: Allowed<Host>,
     Json(body): Json,
 ) -> Result<Response, Problem> {
     let NewAgent { name, definition } =
@@ -156,18 +156,18 @@ pub(super) async fn make(
     path = "/api/v1/agents/{name}",
     operation_id = "changeAgent",
     tag = "agents",
-    params(("name" = String, Path, description = "The agent"), IfMatch),
+    params(("name" = String, Path, description = "The agent", max_length = 64, example = "aider"), IfMatch),
     request_body(content = Definition, description = "Its definition", example = json!(
         {"argv": ["poet", "--json"], "prompt": "stdin", "output": {"format": "json", "text": {"at": ["/poem"]}}}
     )),
     responses((status = 200, description = "The agent is changed", body = Agent, headers(("ETag" = String, description = "Its version")))),
     extensions(("x-problems" = json!(["conflict", "precondition_failed"]))),
-    security(("bearer" = ["admin"])),
+    security(("bearer" = ["admin", "*"])),
 )]
 pub(super) async fn change(
     State(api): State<Api>,
-    Allowed { caller, .. }: Allowed<Admin>,
-    Path(name): Path<String>,
+    Allowed { caller, .. }: Allowed<Host>,
+    PathText(name): PathText,
     seen: IfMatch,
     Json(body): Json,
 ) -> Result<Tagged<Agent>, Problem> {
@@ -187,15 +187,15 @@ pub(super) async fn change(
     path = "/api/v1/agents/{name}",
     operation_id = "removeAgent",
     tag = "agents",
-    params(("name" = String, Path, description = "The agent"), IfMatch),
+    params(("name" = String, Path, description = "The agent", max_length = 64, example = "aider"), IfMatch),
     responses((status = 200, description = "The agent as it was", body = Agent)),
     extensions(("x-problems" = json!(["conflict", "precondition_failed"]))),
-    security(("bearer" = ["admin"])),
+    security(("bearer" = ["admin", "*"])),
 )]
 pub(super) async fn remove(
     State(api): State<Api>,
-    Allowed { caller, .. }: Allowed<Admin>,
-    Path(name): Path<String>,
+    Allowed { caller, .. }: Allowed<Host>,
+    PathText(name): PathText,
     seen: IfMatch,
 ) -> Result<axum::Json<Agent>, Problem> {
     let found = agents::find(&api.pool, &name).await?;

@@ -1,6 +1,6 @@
 //! What the callbacks of a project are signed with.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Admin, Allowed, Read};
-use super::extract::Json;
+use super::extract::{Json, PathText};
 use super::hooks::overlap;
 use super::idempotency::KeepInstead;
 use super::pagination::Listing;
@@ -55,7 +55,7 @@ impl From<Shown> for CallbackSecret {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    Path(alias): Path<String>,
+    PathText(alias): PathText,
 ) -> Result<axum::Json<Listing<CallbackSecret>>, Problem> {
     let shown = callback_secrets::shown(&api.pool, &caller, &alias).await?;
     Ok(axum::Json(Listing::whole(
@@ -108,7 +108,7 @@ pub(super) struct NewCallbackSecret {
 pub(super) async fn replace(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Admin>,
-    Path(alias): Path<String>,
+    PathText(alias): PathText,
     Json(body): Json,
 ) -> Result<Response, Problem> {
     let Replacement { overlap_sec } = read_json(&body).map_err(|violation| Problem::body(vec![violation]))?;

@@ -1,6 +1,6 @@
 //! Callbacks that go out: listed, shown with their tries, sent again.
 
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Admin, Allowed, Read};
-use super::extract::Parameters;
+use super::extract::{Parameters, PathText};
 use super::jobs::reachable;
 use super::pagination::{Listing, Window, answer};
 use super::problem::{Kind, Problem};
@@ -180,7 +180,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<axum::Json<DeliveryWithAttempts>, Problem> {
     let shown = deliver::show(&api.pool, &caller, read(&id)?).await?;
     shown
@@ -204,7 +204,7 @@ pub(super) async fn show(
 pub(super) async fn redeliver(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Admin>,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<axum::Json<DeliveryWithAttempts>, Problem> {
     let shown = deliver::send_again(&api.pool, &caller, read(&id)?).await?;
     shown

@@ -30,6 +30,9 @@ const NO_SCOPES: [&str; 0] = [];
         (name = "webhook", description = "The predecessor's entrance, kept as it was."),
         (name = "jobs", description = "Jobs: put in, listed, followed."),
         (name = "schedules", description = "Schedules: when jobs are made, and what was decided."),
+        (name = "projects", description = "Aliases of source directories, and what holds for their jobs."),
+        (name = "tokens", description = "Who may do what: made, rotated, revoked."),
+        (name = "events", description = "What happened, listed and followed live."),
         (name = "operations", description = "Queues and runners: looked at, paused, drained."),
         (name = "agents", description = "Agents: programs that are asked in words, and how."),
         (name = "hooks", description = "Events that come in from other services, and callbacks that go out to them."),
@@ -62,9 +65,14 @@ pub fn document() -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             let scope = needed_scope(operation);
-            complete(path, &method, operation, scope.is_some());
+            complete(
+                path,
+                &method,
+                operation,
+                scope.as_ref().map(|(_, every_project)| *every_project),
+            );
             if let Some(scope) = scope {
-                say_scope(operation, &scope);
+                say_scope(operation, scope);
             }
         }
     }
@@ -75,18 +83,20 @@ pub fn document() -> OpenApi {
     document
 }
 
-/// The scope an operation names in its `security`.
-fn needed_scope(operation: &Operation) -> Option<String> {
+/// The scope an operation names in its `security`, and whether it asks for every project (`*`).
+fn needed_scope(operation: &Operation) -> Option<(String, bool)> {
     let needs = serde_json::to_value(operation.security.as_ref()?).ok()?;
-    needs[0]["bearer"][0].as_str().map(str::to_owned)
+    let needs = &needs[0]["bearer"];
+    Some((needs[0].as_str()?.to_owned(), needs[1] == "*"))
 }
 
 /// Scopes of plain bearer tokens are new in 3.1 and many tools refuse them: they read it in the
-/// description, and programs in `x-scope`.
-fn say_scope(operation: &mut Operation, scope: &str) {
+/// description, and programs in `x-scope`. One extension only: utoipa writes several in any order.
+fn say_scope(operation: &mut Operation, (scope, every_project): (String, bool)) {
     operation.security = Some(vec![SecurityRequirement::new("bearer", NO_SCOPES)]);
+    let reach = if every_project { " and every project" } else { "" };
     let description = operation.description.get_or_insert_default();
-    description.push_str(&format!("\n\nNeeds a token with the scope `{scope}`."));
+    description.push_str(&format!("\n\nNeeds a token with the scope `{scope}`{reach}."));
     let extension = ExtensionsBuilder::new().add("x-scope", scope).build();
     operation.extensions.get_or_insert_default().merge(extension);
 }

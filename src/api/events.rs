@@ -3,14 +3,14 @@
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
 use super::extract::{JobPath, Parameters, no_such_job};
-use super::pagination::{Listing, Window, answer};
+use super::pagination::{Listing, Pages, Window, answer};
 use super::problem::Problem;
 use crate::domain::id::JobId;
 use crate::store;
@@ -36,6 +36,16 @@ pub(super) struct Event {
     detail: Option<Value>,
 }
 
+impl Event {
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
+    }
+}
+
 impl From<store::event::Event> for Event {
     fn from(event: store::event::Event) -> Self {
         Self {
@@ -47,19 +57,6 @@ impl From<store::event::Event> for Event {
             detail: event.detail,
         }
     }
-}
-
-/// Which page of a job's events is asked for.
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Pages {
-    /// Most events on the page.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u16>,
-    /// Where the page begins: `next_cursor` of the page before.
-    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
-    cursor: Option<String>,
 }
 
 /// List a job's events

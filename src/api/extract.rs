@@ -1,15 +1,17 @@
 //! What handlers take from a request, each refused with a problem that says what is wrong.
 
 use std::error::Error as _;
+use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
+use url::form_urlencoded;
 
 use super::Api;
 use super::problem::{Kind, Problem};
@@ -34,6 +36,35 @@ impl FromRequestParts<Api> for JobPath {
             .and_then(|Path(text)| text.parse().ok());
         id.map(Self)
             .ok_or_else(|| Problem::new(Kind::NotFound, "a job's id is a UUID, and this is none"))
+    }
+}
+
+/// A part of the path that is text: an alias, a name.
+pub(super) struct PathText(pub(super) String);
+
+impl FromRequestParts<Api> for PathText {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, api).await {
+            // PostgreSQL's texts hold no NUL, so nothing is named so.
+            Ok(Path(text)) if !text.contains('\0') => Ok(Self(text)),
+            _ => Err(Problem::new(Kind::NotFound, "nothing has such a name")),
+        }
+    }
+}
+
+/// A part of the path that is an id.
+pub(super) struct PathId<T>(pub(super) T);
+
+impl<T: FromStr> FromRequestParts<Api> for PathId<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let PathText(text) = PathText::from_request_parts(parts, api).await?;
+        text.parse()
+            .map(Self)
+            .map_err(|_| Problem::new(Kind::NotFound, "an id is a UUID, and this is none"))
     }
 }
 
@@ -88,6 +119,11 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        // PostgreSQL's texts hold none, so nothing would be found, and a statement with one is refused.
+        let query = parts.uri.query().unwrap_or_default().as_bytes();
+        if let Some((name, _)) = form_urlencoded::parse(query).find(|(_, value)| value.contains('\0')) {
+            return Err(Problem::parameter(&name, "must not hold a NUL character"));
+        }
         match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
             Err(rejection) => Err(misfit(&rejection)),
@@ -123,6 +159,21 @@ impl FromRequest<Api> for Json {
             Some(reason) => Err(Problem::body(vec![Violation::new("", reason)])),
             None => Ok(Self(bytes)),
         }
+    }
+}
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalJson(pub(super) Option<Bytes>);
+
+impl FromRequest<Api> for OptionalJson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        if request.body().is_end_stream() {
+            return Ok(Self(None));
+        }
+        let Json(bytes) = Json::from_request(request, api).await?;
+        Ok(Self(Some(bytes)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What came in at a hook.
 
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
-use super::extract::Parameters;
+use super::extract::{Parameters, PathText};
 use super::hooks::Pages;
 use super::pagination::{Listing, Window, answer};
 use super::problem::Problem;
@@ -70,7 +70,7 @@ impl From<hook_delivery::HookDelivery> for HookDelivery {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
     OriginalUri(uri): OriginalUri,
     Parameters(query): Parameters<Pages>,
 ) -> Result<Response, Problem> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::{Admin, Allowed, Read};
 use super::etag::{self, IfMatch, Tagged};
-use super::extract::{Json, Parameters};
+use super::extract::{Json, Parameters, PathText};
 use super::idempotency::KeepInstead;
 use super::pagination::{Listing, Window, answer};
 use super::problem::{Kind, Problem};
@@ -218,7 +218,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
 ) -> Result<Tagged<Hook>, Problem> {
     let hook = hooks::find(&api.pool, &caller, &name).await?;
     Ok(tagged(&api, hook))
@@ -253,7 +253,7 @@ fn tagged(api: &Api, hook: store::hook::Hook) -> Tagged<Hook> {
 pub(super) async fn change(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Admin>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
     if_match: IfMatch,
     Json(body): Json,
 ) -> Result<Tagged<Hook>, Problem> {
@@ -289,7 +289,7 @@ pub(super) struct DeletedHook {
 pub(super) async fn delete(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Admin>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
     if_match: IfMatch,
 ) -> Result<axum::Json<DeletedHook>, Problem> {
     let seen = hooks::find(&api.pool, &caller, &name).await?;
@@ -347,7 +347,7 @@ pub(super) fn overlap(seconds: u32) -> Result<Duration, Problem> {
 pub(super) async fn rotate(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Admin>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
     Json(body): Json,
 ) -> Result<Response, Problem> {
     let NewSecret { secret, overlap_sec } =

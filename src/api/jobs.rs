@@ -233,6 +233,19 @@ pub(super) struct Filter {
     /// Only jobs in this state.
     #[param(inline)]
     state: Option<JobState>,
+    /// Only jobs of this queue.
+    #[param(example = "default", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    queue: Option<String>,
+    /// Only jobs with this tag.
+    #[param(example = "nightly", min_length = 1, max_length = 64)]
+    tag: Option<String>,
+    /// Only jobs that ended for this reason.
+    #[param(inline)]
+    code: Option<Code>,
+    /// Only jobs accepted at this time or later (RFC 3339).
+    created_after: Option<DateTime<Utc>>,
+    /// Only jobs accepted before this time (RFC 3339).
+    created_before: Option<DateTime<Utc>>,
     /// Most jobs on the page.
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u16>,
@@ -244,14 +257,24 @@ pub(super) struct Filter {
 impl Filter {
     /// What a cursor is bound to.
     fn key(&self) -> String {
-        format!("jobs {:?} {:?}", self.project, self.state)
+        format!(
+            "jobs {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            self.project,
+            self.state,
+            self.queue,
+            self.tag,
+            self.code,
+            self.created_after,
+            self.created_before
+        )
     }
 }
 
 /// List jobs
 ///
 /// The jobs of the token's projects, newest first, a page at a time. A page costs the same wherever
-/// it is, and a job that comes in meanwhile moves none from one page to another.
+/// it is, and a job that comes in meanwhile moves none from one page to another. With `queue`, `tag` or
+/// `code` a page may hold fewer jobs than asked for, or none, and still name the next.
 #[utoipa::path(
     get,
     path = "/api/v1/jobs",
@@ -277,6 +300,11 @@ pub(super) async fn list(
     let filter = store::job::Filter {
         projects: one.as_ref().map(|one| &one[..]).or(caller.projects.as_deref()),
         state: query.state,
+        queue: query.queue.as_deref(),
+        tag: query.tag.as_deref(),
+        code: query.code,
+        created_after: query.created_after,
+        created_before: query.created_before,
     };
     let page = store::job::page(&api.pool, filter, window.after, window.limit).await?;
     Ok(answer::<_, JobSummary>(page, &key, &uri, &api.settings))

@@ -191,7 +191,7 @@ pub(super) async fn read(
     Ok(streamed(events))
 }
 
-fn wants_events(headers: &HeaderMap) -> bool {
+pub(super) fn wants_events(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::ACCEPT)
         .iter()

@@ -3,13 +3,26 @@
 use axum::Json;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::Settings;
 use super::problem::Problem;
 use crate::domain::page::{Cursor, DEFAULT_LIMIT, MAX_LIMIT, Page};
+
+/// Which page of a list without filters is asked for.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Pages {
+    /// Most rows on the page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    pub(super) limit: Option<u16>,
+    /// Where the page begins: `next_cursor` of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
+    pub(super) cursor: Option<String>,
+}
 
 /// Which page of a list is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,13 @@
 //! Queues: what waits in them, paused and opened.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Host, Read};
+use super::extract::PathText;
 use super::pagination::Listing;
 use super::problem::{Kind, Problem};
 use crate::app::control::pause_queue;
@@ -79,12 +80,12 @@ pub(super) struct Paused {
     tag = "operations",
     params(("name" = String, Path, description = "The queue")),
     responses((status = 200, description = "The queue is paused", body = Paused)),
-    security(("bearer" = ["admin"])),
+    security(("bearer" = ["admin", "*"])),
 )]
 pub(super) async fn pause(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Host>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
 ) -> Result<axum::Json<Paused>, Problem> {
     named(&name)?;
     pause_queue(&api.pool, &api.hints, &caller, &name, true).await?;
@@ -101,12 +102,12 @@ pub(super) async fn pause(
     tag = "operations",
     params(("name" = String, Path, description = "The queue")),
     responses((status = 200, description = "The queue is open", body = Paused)),
-    security(("bearer" = ["admin"])),
+    security(("bearer" = ["admin", "*"])),
 )]
 pub(super) async fn resume(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Host>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
 ) -> Result<axum::Json<Paused>, Problem> {
     named(&name)?;
     pause_queue(&api.pool, &api.hints, &caller, &name, false).await?;

@@ -1,12 +1,12 @@
 //! The entrance for other services' events.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::extract::Raw;
+use super::extract::{PathText, Raw};
 use super::problem::{Kind, Problem};
 use crate::app::receive::{self, Received, Request};
 use crate::domain::clock;
@@ -96,7 +96,7 @@ impl From<receive::Error> for Problem {
 )]
 pub(super) async fn receive(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
     Raw { headers, body }: Raw,
 ) -> Result<(StatusCode, axum::Json<EventReceipt>), Problem> {
     let request = Request {

@@ -1,14 +1,15 @@
 //! Runner sessions: looked at, drained.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Host, Read};
+use super::extract::PathId;
 use super::pagination::Listing;
-use super::problem::{Kind, Problem};
+use super::problem::Problem;
 use crate::app::control;
 use crate::domain::id::RunnerId;
 use crate::store;
@@ -30,7 +31,7 @@ pub(super) struct Runner {
     /// Jobs it runs at once.
     #[schema(minimum = 1)]
     slots: i32,
-    /// Jobs it runs now.
+    /// Jobs it runs now, of the projects that the token reaches.
     #[schema(minimum = 0)]
     running: i64,
     /// The queues it serves.
@@ -76,9 +77,9 @@ impl From<store::runner::Live> for Runner {
 )]
 pub(super) async fn list(
     State(api): State<Api>,
-    Allowed { .. }: Allowed<Read>,
+    Allowed { caller, .. }: Allowed<Read>,
 ) -> Result<axum::Json<Listing<Runner>>, Problem> {
-    let live = store::runner::live(&api.pool).await?;
+    let live = store::runner::live(&api.pool, caller.projects.as_deref()).await?;
     Ok(axum::Json(Listing::whole(
         live.into_iter().map(Runner::from).collect(),
     )))
@@ -103,16 +104,13 @@ pub(super) struct Drained {
     tag = "operations",
     params(("id" = RunnerId, Path, description = "The session")),
     responses((status = 200, description = "The session drains", body = Drained)),
-    security(("bearer" = ["admin"])),
+    security(("bearer" = ["admin", "*"])),
 )]
 pub(super) async fn drain(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Host>,
-    Path(id): Path<String>,
+    PathId(id): PathId<RunnerId>,
 ) -> Result<axum::Json<Drained>, Problem> {
-    let id = id
-        .parse()
-        .map_err(|_| Problem::new(Kind::NotFound, "a session's id is a UUID, and this is none"))?;
     control::drain(&api.pool, &caller, id).await?;
     Ok(axum::Json(Drained { id, draining: true }))
 }

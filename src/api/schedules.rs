@@ -202,7 +202,7 @@ pub(super) async fn show(
     extensions(("x-problems" = json!(["already_exists"]))),
     tag = "schedules",
     params(("id" = ScheduleId, Path, description = "The schedule"), IfMatch),
-    request_body(content = Definition, description = "What it is from now on"),
+    request_body(content = Definition, description = "What it is from now on", example = json!({"name": "nightly-report", "expression": "45 3 * * MON-FRI", "zone": "Europe/Berlin", "job": {"goal": "Nightly report", "project_id": "demo", "steps": [{"step_id": "report", "argv": ["./report.sh"]}]}})),
     responses((status = 200, description = "The schedule as it is now", body = Shown,
                headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("bearer" = ["operate"])),

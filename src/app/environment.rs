@@ -27,6 +27,8 @@ pub async fn synchronise(pool: &Pool, aliases: &[Alias], tokens: &[EnvironmentTo
             scopes: &[Scope::Submit, Scope::Read],
             every_project: token.projects.is_none(),
             origin: "environment",
+            expires_at: None,
+            rotated_from: None,
         };
         let id = store::token::put(&mut *transaction, &new).await?;
         let mut projects = Vec::new();
@@ -66,6 +68,8 @@ pub async fn first_project_and_token(pool: &Pool, alias: &Alias, secret: &Secret
         scopes: &[Scope::Submit, Scope::Read, Scope::Operate, Scope::Admin],
         every_project: true,
         origin: "dev",
+        expires_at: None,
+        rotated_from: None,
     };
     store::token::put(&mut *transaction, &token).await?;
     Ok(transaction.commit().await?)

@@ -17,6 +17,12 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Tells a person, on standard error, what is no result.
+pub(super) fn note(text: &str) {
+    // There is nobody else to tell.
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Writes one JSON document on one line.
 ///
 /// # Errors

@@ -102,7 +102,7 @@ impl Runners {
             output::text(&format!("runner {id} drains\n"))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let rows = store::runner::live(&pool).await?.into_iter().map(|live| {
+        let rows = store::runner::live(&pool, None).await?.into_iter().map(|live| {
             let state = if live.drain_asked_at.is_some() {
                 "draining"
             } else {

@@ -70,6 +70,22 @@ pub fn read_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Vi
     })
 }
 
+/// Reads JSON into `T` and checks it.
+///
+/// # Errors
+///
+/// Everything that is wrong, each with its path.
+pub fn read_valid<'a, T>(bytes: &'a [u8]) -> Result<T, Vec<Violation>>
+where
+    T: Deserialize<'a> + garde::Validate<Context = ()>,
+{
+    let value: T = read_json(bytes).map_err(|violation| vec![violation])?;
+    match value.validate() {
+        Ok(()) => Ok(value),
+        Err(report) => Err(violations(&report)),
+    }
+}
+
 /// What [`garde`] found, in our words.
 #[must_use]
 pub fn violations(report: &garde::Report) -> Vec<Violation> {

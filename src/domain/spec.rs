@@ -15,9 +15,10 @@ mod links;
 mod pipeline;
 mod step;
 
+pub(super) use check::within_the_calendar;
 use check::{
     callback, name_shape, needs_once, no_nul, no_nul_str, no_nul_within, only_key, only_version,
-    optional_name_shape, within_the_calendar,
+    optional_name_shape,
 };
 
 pub use context::{ContextEntry, ContextStrategy, Handoff, SLIDING, SUMMARY};

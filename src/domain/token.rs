@@ -1,5 +1,7 @@
 //! Tokens: `orc_`, 32 random base62 characters, and a checksum that catches typing errors.
 
+use chrono::{DateTime, Utc};
+use garde::Validate;
 use rand::RngExt as _;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,10 @@ use sha2::{Digest, Sha256};
 use strum::{Display, EnumString, IntoStaticStr};
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
+
+use super::name::is_name;
+use super::problem::{Violation, read_valid};
+use super::spec::within_the_calendar;
 
 const PREFIX: &str = "orc_";
 const RANDOM: usize = 32;
@@ -38,6 +44,108 @@ pub enum Scope {
     Operate,
     /// Everything, in every room of its projects.
     Admin,
+}
+
+/// A token to be made.
+#[derive(Clone, Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What people call it; the audit log names it so.
+    #[garde(length(chars, min = 1, max = 200), custom(plain))]
+    #[schema(min_length = 1, max_length = 200, example = "ci")]
+    pub name: String,
+    /// What it may do.
+    #[garde(length(min = 1, max = 4), custom(once))]
+    #[schema(min_items = 1, max_items = 4, example = json!(["submit", "read"]))]
+    pub scopes: Vec<Scope>,
+    /// Aliases of the projects it reaches; `["*"]` is every project, also those to come.
+    #[garde(length(min = 1, max = 1000), custom(aliases_or_all))]
+    #[schema(min_items = 1, max_items = 1000, example = json!(["demo"]))]
+    pub projects: Vec<String>,
+    /// When it stops being good; absent is never.
+    #[garde(inner(custom(within_the_calendar)))]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl NewToken {
+    /// Reads and checks a request.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, each with its path.
+    pub fn read(json: &[u8]) -> Result<Self, Vec<Violation>> {
+        read_valid(json)
+    }
+
+    /// Whether it is to reach every project.
+    #[must_use]
+    pub fn is_for_every_project(&self) -> bool {
+        self.projects == ["*"]
+    }
+}
+
+/// How a token is to be replaced.
+#[derive(Clone, Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// How long the old secret stays good, in seconds.
+    #[garde(range(max = 2_592_000))]
+    #[serde(default = "a_day")]
+    #[schema(maximum = 2_592_000, default = 86400, example = 3600)]
+    pub overlap_sec: u32,
+    /// When the new token stops being good; absent: it lasts as long as the old one did.
+    #[garde(inner(custom(within_the_calendar)))]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self {
+            overlap_sec: a_day(),
+            expires_at: None,
+        }
+    }
+}
+
+impl Rotation {
+    /// Reads and checks a request.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, each with its path.
+    pub fn read(json: &[u8]) -> Result<Self, Vec<Violation>> {
+        read_valid(json)
+    }
+}
+
+fn a_day() -> u32 {
+    86400
+}
+
+fn plain(name: &str, (): &()) -> garde::Result {
+    match name.contains(char::is_control) {
+        true => Err(garde::Error::new("must not hold control characters")),
+        false => Ok(()),
+    }
+}
+
+fn once(scopes: &[Scope], (): &()) -> garde::Result {
+    let twice = (1..scopes.len()).find(|at| scopes[..*at].contains(&scopes[*at]));
+    match twice {
+        Some(at) => Err(garde::Error::new(format!("has {} twice", scopes[at]))),
+        None => Ok(()),
+    }
+}
+
+fn aliases_or_all(projects: &[String], (): &()) -> garde::Result {
+    if projects == ["*"] {
+        return Ok(());
+    }
+    match projects.iter().find(|alias| !is_name(alias)) {
+        Some(odd) if odd == "*" => Err(garde::Error::new("has \"*\" beside others; it stands alone")),
+        Some(odd) => Err(garde::Error::new(format!("has {odd:?}, which is no alias"))),
+        None => Ok(()),
+    }
 }
 
 /// SHA-256 of a secret; all that is stored of it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::types::PgInterval;
 
+use super::job::{Reach, reach};
 use super::{Executor, Result};
 use crate::domain::id::{JobId, RunnerId};
 
@@ -116,20 +117,23 @@ pub struct Live {
     pub drain_asked_at: Option<DateTime<Utc>>,
 }
 
-/// Every session that has not ended, the oldest first.
+/// Every session that has not ended, the oldest first, with the jobs of `projects` that it runs.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn live(db: impl Executor<'_>) -> Result<Vec<Live>> {
+pub async fn live(db: impl Executor<'_>, projects: Reach<'_>) -> Result<Vec<Live>> {
+    let projects = reach(projects);
     let rows = sqlx::query!(
         r#"
         select id, instance, host, pid, version, slots, queues, labels, started_at, lease_expires_at, drain_asked_at,
-               (select count(*) from job where job.runner_id = runner.id and job.state = 'running') as "running!"
+               (select count(*) from job where job.runner_id = runner.id and job.state = 'running'
+                   and ($1::uuid[] is null or job.project_id = any ($1))) as "running!"
           from runner
          where ended_at is null
          order by id
-        "#
+        "#,
+        projects.as_deref(),
     )
     .fetch_all(db)
     .await?;

@@ -2,9 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
+mod profile;
+
 use super::{Executor, Result};
 use crate::domain::id::{ProjectId, TokenId};
 use crate::domain::token::{Scope, TokenHash};
+
+pub use profile::{Profile, copy_projects, expire_in, find, lock, page, revoke};
 
 /// A token that exists, with what it reaches. The caller decides whether it still holds.
 #[derive(Clone, Debug)]
@@ -87,6 +91,10 @@ pub struct NewToken<'a> {
     pub every_project: bool,
     /// Where the row comes from.
     pub origin: &'a str,
+    /// When it stops being good.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// The token whose place it takes.
+    pub rotated_from: Option<TokenId>,
 }
 
 /// Makes a token; one with the same secret is brought up to date instead.
@@ -97,11 +105,14 @@ pub struct NewToken<'a> {
 pub async fn put(db: impl Executor<'_>, token: &NewToken<'_>) -> Result<TokenId> {
     let scopes: Vec<String> = token.scopes.iter().map(ToString::to_string).collect();
     let row = sqlx::query!(
-        "insert into token (id, name, prefix, hash, scopes, every_project, origin) values ($1, $2, $3, $4, $5, $6, $7)
+        "insert into token (id, name, prefix, hash, scopes, every_project, origin, expires_at, rotated_from)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict on constraint token_hash_is_unique
              do update set name = excluded.name, scopes = excluded.scopes, every_project = excluded.every_project,
-                           -- a secret that the environment names again is valid again
-                           revoked_at = case when excluded.origin = 'environment' then null else token.revoked_at end
+                           -- a secret that the environment names again is valid again, unless somebody took it back
+                           revoked_at = case when excluded.origin = 'environment' and coalesce(token.revoked_by, 'environment') = 'environment'
+                                             then null else token.revoked_at end,
+                           revoked_by = case when token.revoked_by = 'environment' and excluded.origin = 'environment' then null else token.revoked_by end
          returning id",
         TokenId::generate().0,
         token.name,
@@ -110,6 +121,8 @@ pub async fn put(db: impl Executor<'_>, token: &NewToken<'_>) -> Result<TokenId>
         &scopes,
         token.every_project,
         token.origin,
+        token.expires_at,
+        token.rotated_from.map(|id| id.0),
     )
     .fetch_one(db)
     .await?;
@@ -142,7 +155,8 @@ pub async fn set_projects(db: impl Executor<'_>, id: TokenId, projects: &[Projec
 pub async fn revoke_environment_except(db: impl Executor<'_>, kept: &[TokenId]) -> Result<u64> {
     let kept: Vec<_> = kept.iter().map(|id| id.0).collect();
     let done = sqlx::query!(
-        "update token set revoked_at = now() where origin = 'environment' and revoked_at is null and id <> all ($1)",
+        "update token set revoked_at = now(), revoked_by = 'environment'
+          where origin = 'environment' and revoked_at is null and id <> all ($1)",
         &kept,
     )
     .execute(db)

@@ -3,6 +3,7 @@
 mod agents;
 mod auth;
 mod callbacks;
+mod feed;
 mod health;
 mod hooks;
 mod hostile;
@@ -12,6 +13,9 @@ mod jobs;
 mod limits;
 mod logs;
 mod operations;
+mod projects;
 mod schedules;
 mod server;
+mod tenants;
+mod tokens;
 mod webhook;

@@ -1,5 +1,6 @@
 //! The command line as a person meets it: the program as a process.
 
+mod administer;
 mod commands;
 mod dev;
 mod doctor;

@@ -53,7 +53,7 @@ fn every_operation_says_what_it_is_and_what_it_can_answer() {
         assert!(answers.contains_key("500"), "{name} does not document 500");
         for (status, answer) in answers {
             // What is no HTTP request has no problem for an answer: no handler ever sees it.
-            if status == "400" {
+            if status == "400" || status == "204" {
                 continue;
             }
             assert!(answer["content"].is_object(), "{name} {status} has no content");

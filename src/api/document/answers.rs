@@ -17,8 +17,10 @@ use super::super::problem::{self, Kind, MEDIA_TYPE};
 const OWN: &str = "x-problems";
 
 /// Adds the problems that follow from what an operation takes: the extractors that refuse are the
-/// ones its parts stand for, so no handler repeats them and none forgets them.
-pub(super) fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, secured: bool) {
+/// ones its parts stand for, so no handler repeats them and none forgets them. `reach` is whether it
+/// asks for every project, of one that needs a token.
+pub(super) fn complete(path: &str, method: &HttpMethod, operation: &mut Operation, reach: Option<bool>) {
+    let secured = reach.is_some();
     let mut kinds = own(operation);
     kinds.push(Kind::Internal);
     let is_open = operation.tags.iter().flatten().any(|tag| tag == "health");
@@ -27,6 +29,9 @@ pub(super) fn complete(path: &str, method: &HttpMethod, operation: &mut Operatio
     }
     if secured {
         kinds.extend([Kind::Unauthenticated, Kind::MissingScope]);
+    }
+    if reach == Some(true) {
+        kinds.push(Kind::ProjectForbidden);
     }
     if operation.request_body.is_some() {
         kinds.extend([
@@ -43,7 +48,7 @@ pub(super) fn complete(path: &str, method: &HttpMethod, operation: &mut Operatio
             Kind::Conflict,
             Kind::IdempotencyKeyReused,
         ]);
-        if idempotency::is_kept(path) {
+        if idempotency::is_kept(path) && !takes_key(operation) {
             operation.parameters.get_or_insert_default().push(key().into());
         }
     }
@@ -65,6 +70,15 @@ pub(super) fn complete(path: &str, method: &HttpMethod, operation: &mut Operatio
             .entry(status.as_str().to_owned())
             .or_insert_with(|| RefOr::T(answer(status, &kinds)));
     }
+}
+
+/// Whether the operation says itself what the key does.
+fn takes_key(operation: &Operation) -> bool {
+    operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "Idempotency-Key"))
 }
 
 fn own(operation: &mut Operation) -> Vec<Kind> {

@@ -82,7 +82,7 @@ async fn runners(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()> {
             "look at that host; orchestrator recover takes its jobs back and forgets it",
         ));
     }
-    let live = store::runner::live(pool).await?;
+    let live = store::runner::live(pool, None).await?;
     let live: Vec<_> = live
         .iter()
         .filter(|live| lost.iter().all(|lost| lost.id != live.id))

@@ -31,14 +31,14 @@ async fn print(session: &Session, fence: Fence, seqs: std::ops::Range<i32>) {
 
 /// An event of a stream: its name, id and data.
 #[derive(Debug)]
-struct Event {
-    name: String,
-    id: String,
-    data: Value,
+pub(super) struct Event {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) data: Value,
 }
 
 /// A stream of events as a browser reads one.
-struct Reader {
+pub(super) struct Reader {
     bytes: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     text: String,
 }
@@ -51,7 +51,10 @@ impl Reader {
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let answer = request.send().await.unwrap();
+        Self::of(request.send().await.unwrap())
+    }
+
+    pub(super) fn of(answer: reqwest::Response) -> Self {
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         assert_eq!(answer.headers()["x-accel-buffering"], "no");
@@ -61,8 +64,16 @@ impl Reader {
         }
     }
 
+    /// Waits until the stream has begun.
+    pub(super) async fn greeting(&mut self) {
+        while !self.text.contains("\n\n") {
+            let chunk = self.bytes.next().await.unwrap().unwrap();
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
     /// The next event; `None` when the stream is closed.
-    async fn next(&mut self) -> Option<Event> {
+    pub(super) async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());

@@ -116,6 +116,8 @@ impl Server {
             scopes,
             every_project: projects.is_empty(),
             origin: "administrator",
+            expires_at: None,
+            rotated_from: None,
         };
         let id = store::token::put(&self.pool, &new).await.unwrap();
         store::token::set_projects(&self.pool, id, projects)
@@ -133,6 +135,8 @@ impl Server {
             scopes: &[Scope::Read],
             every_project: true,
             origin: "environment",
+            expires_at: None,
+            rotated_from: None,
         };
         store::token::put(&self.pool, &new).await.unwrap();
     }

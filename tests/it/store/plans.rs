@@ -156,7 +156,11 @@ impl Tables {
                 Some(JobState::Succeeded),
             ] {
                 for after in [None, Some(half)] {
-                    let filter = job::Filter { projects, state };
+                    let filter = job::Filter {
+                        projects,
+                        state,
+                        ..job::Filter::default()
+                    };
                     let what = format!("a page of {filter:?} after {after:?}");
                     self.hold(&what, async |t| {
                         drop(job::page(&t.pool, filter, after, 50).await.unwrap());

@@ -1,0 +1,242 @@
+//! What happened in all of the caller's projects: listed, or followed live.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{FromRequestParts, OriginalUri, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, stream};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::admission::Streams;
+use super::auth::{Allowed, Read};
+use super::events::Event;
+use super::extract::Parameters;
+use super::jobs::reachable;
+use super::logs::wants_events;
+use super::pagination::{Listing, Window, answer};
+use super::problem::Problem;
+use crate::app::feed::{Feed, Following};
+use crate::domain::id::JobId;
+use crate::store::Pool;
+use crate::store::event::{self, Filter, Located};
+
+/// Rows read at once.
+const ROWS: u32 = 100;
+/// How long a client is to wait before it takes a broken stream up again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Pause after a look that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Something that happened, and where.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProjectEvent {
+    #[serde(flatten)]
+    event: Event,
+    /// Alias of the project it happened in; null for what concerns no single one.
+    #[schema(example = "demo")]
+    project_id: Option<String>,
+    /// The job it happened to, if to one.
+    job_id: Option<JobId>,
+}
+
+impl From<Located> for ProjectEvent {
+    fn from(located: Located) -> Self {
+        Self {
+            event: located.event.into(),
+            project_id: located.project_alias,
+            job_id: located.job,
+        }
+    }
+}
+
+/// Which events are listed or followed.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Chosen {
+    /// Only events in the project with this alias.
+    #[param(example = "demo", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    project: Option<String>,
+    /// Only kinds that begin so: `job.` for everything that happens to jobs, `job.failed` for one kind.
+    #[param(example = "job.", min_length = 1, max_length = 64)]
+    kind: Option<String>,
+    /// Most events on a page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<u16>,
+    /// Where the page begins: `next_cursor` of the page before, with the same filters.
+    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
+    cursor: Option<String>,
+}
+
+/// The event a reader saw last, as they send it when they take a stream up again.
+#[derive(utoipa::IntoParams)]
+#[into_params(names("Last-Event-ID"), parameter_in = Header)]
+pub(super) struct LastSeen(
+    /// Begin behind the event with this id; without it, with what happens from now on.
+    #[param(value_type = String, required = false, pattern = "^[0-9]{1,18}$", example = "4711")]
+    Option<i64>,
+);
+
+impl FromRequestParts<Api> for LastSeen {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("last-event-id") else {
+            return Ok(Self(None));
+        };
+        let text = value.to_str().unwrap_or_default();
+        let id = text.parse().ok().filter(|id| *id >= 0);
+        match id {
+            Some(id) => Ok(Self(Some(id))),
+            None => Err(Problem::parameter(
+                "Last-Event-ID",
+                "is no id of an event of this stream, which is a number",
+            )),
+        }
+    }
+}
+
+/// What following takes.
+#[derive(axum::extract::FromRequestParts)]
+pub(super) struct Live {
+    #[from_request(via(Extension))]
+    streams: Streams,
+    #[from_request(via(Extension))]
+    feed: Feed,
+}
+
+/// List or follow events
+///
+/// What happened in the projects that the token reaches: every change of a job's state, and what
+/// operators did. As JSON: the latest first, a page at a time; with filters a page may hold few rows or
+/// none and still name the next. With `Accept: text/event-stream`: an event as it happens, for as long
+/// as the stream is held; the name of each is its `kind`, its data the JSON of a row, its id what to send
+/// as `Last-Event-ID` to go on behind it, with nothing lost or doubled.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    operation_id = "listEvents",
+    tag = "events",
+    params(Chosen, LastSeen),
+    responses((status = 200, description = "A page of events, or events as they happen", content(
+        (Listing<ProjectEvent> = "application/json"),
+        (String = "text/event-stream", example = "event: job.succeeded\nid: 42\ndata: {\"id\":42,\"at\":\"2030-01-01T02:00:00Z\",\"attempt\":1,\"kind\":\"job.succeeded\",\"actor\":\"runner:1\",\"detail\":null,\"project_id\":\"demo\",\"job_id\":\"01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10\"}\n\n"),
+    ), headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
+    security(("bearer" = ["read"])),
+)]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Allowed { caller, .. }: Allowed<Read>,
+    OriginalUri(uri): OriginalUri,
+    Parameters(query): Parameters<Chosen>,
+    LastSeen(seen): LastSeen,
+    live: Live,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let key = format!("events {:?} {:?}", query.project, query.kind);
+    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
+    if query
+        .kind
+        .as_ref()
+        .is_some_and(|kind| !(1..=64).contains(&kind.len()))
+    {
+        return Err(Problem::parameter(
+            "kind",
+            "must be 1 to 64 characters, as job. or job.failed",
+        ));
+    }
+    let filter = Filter {
+        projects: match &query.project {
+            Some(alias) => Some(vec![reachable(&api, &caller, alias).await?]),
+            None => caller.projects,
+        },
+        kind: query.kind,
+    };
+    if !wants_events(&headers) {
+        let page = event::page(&api.pool, &filter, window.after, window.limit).await?;
+        return Ok(answer::<_, ProjectEvent>(page, &key, &uri, &api.settings));
+    }
+    let seat = live.streams.seat()?;
+    let following = live.feed.follow().await?;
+    let follower = Follower {
+        seen: seen.unwrap_or_else(|| following.settled()),
+        pool: api.pool,
+        filter,
+        following,
+        stop: api.stop,
+        read: VecDeque::new(),
+        greeted: false,
+        _seat: seat,
+    };
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    let events = Sse::new(follower.events()).keep_alive(KeepAlive::default());
+    Ok((unbuffered, events).into_response())
+}
+
+/// One reader who follows.
+struct Follower {
+    pool: Pool,
+    filter: Filter,
+    following: Following,
+    seen: i64,
+    stop: CancellationToken,
+    read: VecDeque<Located>,
+    greeted: bool,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    /// Every event, until the server stops.
+    fn events(self) -> impl Stream<Item = Result<Sent, Infallible>> {
+        stream::unfold(self, |mut follower| async move {
+            let event = follower.next().await?;
+            Some((Ok(event), follower))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Sent> {
+        if !std::mem::replace(&mut self.greeted, true) {
+            return Some(Sent::default().retry(RETRY).comment("following"));
+        }
+        loop {
+            if let Some(located) = self.read.pop_front() {
+                return Some(sent(located));
+            }
+            let beyond = self.following.beyond(self.seen);
+            let settled = self.stop.run_until_cancelled(beyond).await?;
+            match event::between(&self.pool, &self.filter, self.seen, settled, ROWS).await {
+                Ok(rows) => {
+                    // Fewer than asked for: nothing more of theirs is up to there.
+                    self.seen = match rows.last() {
+                        Some(last) if rows.len() == ROWS as usize => last.event.id,
+                        _ => settled,
+                    };
+                    self.read = rows.into();
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error, "a look at followed events failed");
+                    self.stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await?;
+                }
+            }
+        }
+    }
+}
+
+fn sent(located: Located) -> Sent {
+    let event = ProjectEvent::from(located);
+    // Strings, numbers and JSON: nothing here can fail to become JSON.
+    Sent::default()
+        .event(event.event.kind())
+        .id(event.event.id().to_string())
+        .data(serde_json::to_string(&event).unwrap_or_default())
+}
