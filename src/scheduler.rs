@@ -29,7 +29,9 @@ pub async fn run(pool: Pool, hints: Hints, every: Duration, alive: Alive, stop: 
     alive.ready("running");
     let mut away = false;
     while !stop.soft.is_cancelled() {
-        let mut wait = every.mul_f64(rand::random_range(0.9..=1.1));
+        // At least the time between two, so that an idle scheduler costs one statement in it at most; drawn, so
+        // that several do not look together.
+        let mut wait = every.mul_f64(rand::random_range(1.0..=1.2));
         match tick(&pool, &hints, None).await {
             Ok(done) => {
                 if away {

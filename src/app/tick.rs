@@ -27,6 +27,7 @@ pub struct Tick {
 pub async fn tick(pool: &Pool, hints: &Hints, now: Instant) -> Result<Tick> {
     let begun = Moment::now();
     let look = look(pool, now).await?;
+    metrics::gauge!("orchestrator_scheduler_lag_seconds").set(look.lag);
     let mut done = Tick {
         next: look.next,
         ..Tick::default()

@@ -16,6 +16,8 @@ pub struct Look {
     pub lost: bool,
     /// Jobs have ended that somebody waits for, or jobs wait for room.
     pub waiting: bool,
+    /// How late the schedule is that is to be released first; zero when none is late.
+    pub lag: Duration,
     /// How long until a schedule or a job is due, if one will be.
     pub next: Option<Duration>,
 }
@@ -28,15 +30,20 @@ pub struct Look {
 pub async fn look(db: impl Executor<'_>, now: Instant) -> Result<Look> {
     let row = sqlx::query!(
         r#"
-        with clock as (select coalesce($1, now()) as now)
-        select exists (select from schedule where paused_at is null and fire_at <= clock.now) as "schedules!",
-               exists (select from job where state = 'scheduled' and gate is null and run_at <= clock.now) as "jobs!",
+        -- The first of each is one step of an index. Asked for with `exists`, the same would be a scan of the whole table
+        -- by a plan that does not know the time: so many rows might be due that any page should do.
+        with clock as (select coalesce($1, now()) as now,
+                              (select min(fire_at) from schedule where paused_at is null) as first_schedule,
+                              (select min(run_at) from job where state = 'scheduled' and gate is null) as first_job)
+        select coalesce(first_schedule <= clock.now, false) as "schedules!",
+               coalesce(first_job <= clock.now, false) as "jobs!",
                exists (select from job join runner on runner.id = job.runner_id
                         where job.state = 'running'
                           and (runner.lease_expires_at <= clock.now or runner.ended_at is not null)) as "lost!",
                exists (select from job where needed and state in ('succeeded', 'failed', 'cancelled'))
                or exists (select from job where state = 'scheduled' and gate = 'key')
                or exists (select from job where state = 'scheduled' and gate = 'project') as "waiting!",
+               coalesce(extract(epoch from clock.now - first_schedule), 0)::double precision as "lag_sec!",
                extract(epoch from least(
                    (select min(fire_at) from schedule where paused_at is null and fire_at > clock.now),
                    (select min(run_at) from job where state = 'scheduled' and gate is null and run_at > clock.now)
@@ -52,6 +59,7 @@ pub async fn look(db: impl Executor<'_>, now: Instant) -> Result<Look> {
         jobs: row.jobs,
         lost: row.lost,
         waiting: row.waiting,
+        lag: Duration::try_from_secs_f64(row.lag_sec).unwrap_or_default(),
         next: row
             .next_sec
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),

@@ -17,6 +17,21 @@ pub struct Progress {
     pub pending: bool,
 }
 
+/// Whether there is anything that is not added up.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn behind(db: impl Executor<'_>) -> Result<bool> {
+    let behind = sqlx::query_scalar!(
+        r#"select done < coalesce(pg_sequence_last_value(pg_get_serial_sequence('event', 'id')::regclass), 0) as "behind!"
+             from rollup where name = 'event'"#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(behind)
+}
+
 /// Takes the progress for this transaction and looks whether more is safe now. `None`: another
 /// scheduler has it.
 ///

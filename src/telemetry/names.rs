@@ -108,7 +108,7 @@ pub const METRICS: &[Metric] = &[
         Gauge,
         "orchestrator_scheduler_lag_seconds",
         "",
-        "api",
+        "api, scheduler",
         "How late the schedule is that was to be released first; no scheduler runs when it grows",
     ),
     metric(

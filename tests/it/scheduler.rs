@@ -5,6 +5,7 @@ mod crash;
 mod many;
 mod missed;
 mod overlap;
+mod plans;
 mod steered;
 
 use std::time::Duration;
