@@ -130,18 +130,18 @@ fn dashboard_and_alerts_ask_for_metrics_there_are() {
 }
 
 /// Where a process shows its metrics.
-fn address(program: &mut Program) -> String {
+pub(crate) fn address(program: &mut Program) -> String {
     let line: Value = serde_json::from_str(&program.hear("metrics listening")).unwrap();
     format!("http://{}/metrics", line["http.address"].as_str().unwrap())
 }
 
-async fn scrape(address: &str) -> String {
+pub(crate) async fn scrape(address: &str) -> String {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::get(address).await.unwrap().text().await.unwrap()
 }
 
 /// The value of a series.
-fn value(metrics: &str, series: &str) -> Option<f64> {
+pub(crate) fn value(metrics: &str, series: &str) -> Option<f64> {
     let series = format!("{series} ");
     let value = metrics.lines().find_map(|line| line.strip_prefix(&series))?;
     value.parse().ok()

@@ -6,6 +6,7 @@ mod many;
 mod missed;
 mod overlap;
 mod plans;
+mod seen;
 mod steered;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What was decided becomes rows, and after the commit is followed up on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::plan::{Batch, Ready};
 use crate::app::follow;
@@ -12,7 +12,7 @@ use crate::store::gate::Gate;
 use crate::store::insert::{self, Inserted, NewJob};
 use crate::store::listen::{self, notify};
 use crate::store::schedule::displace::displace;
-use crate::store::schedule::occurrence;
+use crate::store::schedule::occurrence::{self, Record, Recorded};
 use crate::store::settle::Ended;
 use crate::store::{self, Connection, Pool, Result};
 
@@ -22,6 +22,8 @@ use crate::store::{self, Connection, Pool, Result};
 pub(in crate::app) struct Aftermath {
     decided: Vec<(&'static str, &'static str, u64)>,
     jobs: usize,
+    /// Jobs that were not made, because another holds their unique key.
+    held: BTreeSet<JobId>,
     queues: BTreeSet<String>,
     gates: BTreeSet<Gate>,
     runners: Vec<RunnerId>,
@@ -35,18 +37,26 @@ pub(in crate::app) async fn carry_out(
     batch: &Batch,
     now: Instant,
 ) -> Result<Aftermath> {
+    let mut given_up = 0;
     if !batch.superseded.is_empty() {
         let detail = "A later run took its place before it began (overlap: cancel_running).";
-        occurrence::give_up(&mut *db, &batch.superseded, "overlap_superseded", detail).await?;
+        given_up = occurrence::give_up(&mut *db, &batch.superseded, "overlap_superseded", detail).await?;
     }
     let mut aftermath = Aftermath::default();
     if !batch.records.is_empty() {
-        let first = occurrence::record(&mut *db, &batch.records).await?;
-        let first: BTreeSet<JobId> = first.into_iter().collect();
+        let recorded: HashSet<Recorded> = occurrence::record(&mut *db, &batch.records)
+            .await?
+            .into_iter()
+            .collect();
+        let first: HashSet<JobId> = recorded.iter().filter_map(|recorded| recorded.job).collect();
         let runs = batch.runs.iter().filter(|run| first.contains(&run.job));
         let runs: Vec<(JobId, &Ready)> = runs.map(|run| (run.job, &ready[run.of])).collect();
         aftermath = make(db, &runs, now).await?;
+        aftermath.decide(&batch.records, &recorded);
     }
+    aftermath
+        .decided
+        .push(("skipped", "overlap_superseded", given_up));
     if !batch.displaced.is_empty() {
         let actors: Vec<String> = ready.iter().map(Ready::actor).collect();
         let jobs: Vec<(JobId, &str)> = batch
@@ -62,11 +72,6 @@ pub(in crate::app) async fn carry_out(
     if !batch.advances.is_empty() {
         store::schedule::advance(&mut *db, &batch.advances).await?;
     }
-    let decided = batch.records.iter().map(|record| {
-        let count = u64::try_from(record.stands_for).unwrap_or_default();
-        (record.decision, record.reason, count)
-    });
-    aftermath.decided = decided.collect();
     Ok(aftermath)
 }
 
@@ -106,6 +111,7 @@ pub(in crate::app) async fn make(
     }
     let mut aftermath = Aftermath {
         jobs: inserted.len(),
+        held: held.into_iter().collect(),
         ..Aftermath::default()
     };
     for job in &jobs {
@@ -120,6 +126,25 @@ impl Aftermath {
     /// How many jobs were made.
     pub(in crate::app) fn made(&self) -> usize {
         self.jobs
+    }
+
+    /// Notes what was decided by what was recorded now, for metrics.
+    fn decide(&mut self, records: &[Record], recorded: &HashSet<Recorded>) {
+        for record in records {
+            let key = Recorded {
+                schedule: record.schedule,
+                due_at: record.due_at,
+                job: record.job,
+            };
+            if !recorded.contains(&key) {
+                continue;
+            }
+            let count = u64::try_from(record.stands_for).unwrap_or_default();
+            self.decided.push(match record.job {
+                Some(job) if self.held.contains(&job) => ("skipped", "unique_key_held", 1),
+                _ => (record.decision, record.reason, count),
+            });
+        }
     }
 
     fn note(&mut self, job: &NewJob<'_>, inserted: &Inserted) {
@@ -139,6 +164,7 @@ impl Aftermath {
     pub(in crate::app) fn join(&mut self, other: Self) {
         self.decided.extend(other.decided);
         self.jobs += other.jobs;
+        self.held.extend(other.held);
         self.queues.extend(other.queues);
         self.gates.extend(other.gates);
         self.runners.extend(other.runners);
@@ -175,11 +201,13 @@ impl Aftermath {
     }
 }
 
-/// What was decided, for metrics: missed runs by how many there were.
-fn counted(decision: &str, reason: &'static str, count: u64) {
+/// What was decided, for metrics: what was not run, by how many runs it stands for.
+pub(in crate::app) fn counted(decision: &str, reason: &'static str, count: u64) {
     match decision {
         "fired" => metrics::counter!("orchestrator_schedule_fired_total", "reason" => reason).increment(1),
+        // Counted when it makes its job, or is given up.
         "waiting" => {}
+        _ if count == 0 => {}
         _ if reason.starts_with("missed") => {
             metrics::counter!("orchestrator_schedule_missed_total", "reason" => reason).increment(count);
         }

@@ -38,13 +38,24 @@ pub struct Record {
     pub stands_for: i32,
 }
 
-/// Records occurrences, each once: answers with the jobs that are to be made now. An instant that
-/// was decided before keeps its row, and its job is not among the answers.
+/// An occurrence that was recorded now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Recorded {
+    /// The schedule.
+    pub schedule: ScheduleId,
+    /// The instant.
+    pub due_at: DateTime<Utc>,
+    /// The job that is to be made.
+    pub job: Option<JobId>,
+}
+
+/// Records occurrences, each once: answers with those that were not there. An instant that was decided
+/// before keeps its row, and no second job is made for it.
 ///
 /// # Errors
 ///
 /// [`crate::store::Error`] when PostgreSQL is away.
-pub async fn record(db: impl Executor<'_>, records: &[Record]) -> Result<Vec<JobId>> {
+pub async fn record(db: impl Executor<'_>, records: &[Record]) -> Result<Vec<Recorded>> {
     let schedules: Vec<Uuid> = records.iter().map(|record| record.schedule.0).collect();
     let due: Vec<_> = records.iter().map(|record| record.due_at).collect();
     let fire: Vec<_> = records.iter().map(|record| record.fire_at).collect();
@@ -60,7 +71,7 @@ pub async fn record(db: impl Executor<'_>, records: &[Record]) -> Result<Vec<Job
     let jobs: Vec<_> = records.iter().map(|record| record.job.map(|job| job.0)).collect();
     let lasts: Vec<_> = records.iter().map(|record| record.last_due_at).collect();
     let counts: Vec<_> = records.iter().map(|record| record.stands_for).collect();
-    let made = sqlx::query_scalar!(
+    let rows = sqlx::query!(
         r#"
         with recorded as (
             insert into occurrence (schedule_id, due_at, fire_at, decision, reason, detail, origin, actor, trigger_key,
@@ -68,9 +79,9 @@ pub async fn record(db: impl Executor<'_>, records: &[Record]) -> Result<Vec<Job
             select * from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
                                  $7::text[], $8::text[], $9::text[], $10::uuid[], $11::timestamptz[], $12::int[])
             on conflict (schedule_id, due_at) do nothing
-            returning job_id
+            returning schedule_id, due_at, job_id
         )
-        select job_id as "job_id!" from recorded where job_id is not null
+        select * from recorded
         "#,
         &schedules,
         &due,
@@ -87,7 +98,12 @@ pub async fn record(db: impl Executor<'_>, records: &[Record]) -> Result<Vec<Job
     )
     .fetch_all(db)
     .await?;
-    Ok(made.into_iter().map(JobId).collect())
+    let recorded = rows.into_iter().map(|row| Recorded {
+        schedule: ScheduleId(row.schedule_id),
+        due_at: row.due_at,
+        job: row.job_id.map(JobId),
+    });
+    Ok(recorded.collect())
 }
 
 /// A job of a schedule that has not ended, or an occurrence that waits for such.
