@@ -52,10 +52,11 @@ impl Options {
     }
 }
 
-/// What a ratio is to reach.
+/// What a ratio is to reach; a figure that stands for itself, what its value is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     AtLeast(f64),
+    AtMost(f64),
     /// Said for its own sake.
     None,
 }
@@ -99,6 +100,7 @@ impl Report {
         let judged = ratio.unwrap_or(value);
         let (sign, to_reach, ok) = match goal {
             Goal::AtLeast(least) => (">=", Some(least), Some(judged >= least)),
+            Goal::AtMost(most) => ("<=", Some(most), Some(judged <= most)),
             Goal::None => ("", None, None),
         };
         if self.json {
@@ -131,7 +133,8 @@ impl Report {
 /// A server with durable settings, deleted with its data at the end.
 pub(crate) struct Server {
     cluster: Option<Cluster>,
-    _hold: Hold,
+    programs: Programs,
+    hold: Hold,
     directory: PathBuf,
 }
 
@@ -150,9 +153,28 @@ impl Server {
         let cluster = Cluster::start(&programs, &hold, Keep::Data).unwrap();
         Self {
             cluster: Some(cluster),
-            _hold: hold,
+            programs,
+            hold,
             directory,
         }
+    }
+
+    /// The same server with other settings, which it is started again for.
+    pub(crate) async fn with(mut self, settings: &str) -> Self {
+        let cluster = self.cluster.take().unwrap();
+        let url = cluster.url("postgres").parse().unwrap();
+        let pool = pools::pool(&url, "bench", 1).unwrap();
+        for setting in settings
+            .split(';')
+            .map(str::trim)
+            .filter(|setting| !setting.is_empty())
+        {
+            tell(&pool, &format!("alter system set {setting}")).await;
+        }
+        pool.close().await;
+        cluster.stop().unwrap();
+        self.cluster = Some(Cluster::start(&self.programs, &self.hold, Keep::Data).unwrap());
+        self
     }
 
     /// A new database with the schema and a project named `bench`.

@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "a program, not a library")]
 
 #[path = "../support.rs"]
+#[expect(dead_code, reason = "other benchmarks use what this one does not")]
 mod support;
 
 mod drain;
