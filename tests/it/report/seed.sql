@@ -65,3 +65,12 @@ insert into delivery (id, project_id, job_id, url, authority, body, state, tries
 select gen_random_uuid(), project_id, id, 'https://ci.example.com/done', 'ci.example.com:443', '{}', case n when 3 then 'dead' else 'delivered' end, n, n,
        '2030-01-08T08:00:00Z', '2030-01-08T09:00:00Z', case n when 3 then 503 else 200 end, case n when 3 then 'answered with 503' end
   from (select row_number() over (order by id) as n, id, project_id from job where queue = 'nightly' and state = 'succeeded' order by id limit 3) as told;
+-- The reports' schedule: it made the first of them, passed one over because that had not ended, and waits for 2099.
+insert into schedule (id, project_id, name, expression, zone, anchor, spec, next_due_at, fire_at)
+values ('01980000-0000-7000-8000-0000000000e1', '01980000-0000-7000-8000-00000000000b', 'nightly', '*/15 * * * *', 'Europe/Berlin',
+        '2030-01-07T00:00:00Z', '{}', '2099-01-01T00:00:00Z', '2099-01-01T00:00:00Z');
+insert into occurrence (schedule_id, due_at, fire_at, decided_at, decision, reason, detail, job_id, outcome)
+values ('01980000-0000-7000-8000-0000000000e1', '2030-01-08T00:00:00Z', '2030-01-08T00:00:00Z', '2030-01-08T00:00:00.1Z', 'fired', 'on_time',
+        'Released on time.', '01980000-0000-7000-8000-0000000003e9', 'succeeded'),
+       ('01980000-0000-7000-8000-0000000000e1', '2030-01-08T01:30:00Z', '2030-01-08T01:30:00Z', '2030-01-08T01:30:00.1Z', 'skipped', 'overlap',
+        'Job 01980000-0000-7000-8000-0000000003ed of an earlier run has not ended (overlap: skip).', null, null);

@@ -1,6 +1,6 @@
 //! What a real scheduler's metrics say is what the tables say.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use nix::sys::signal::Signal::SIGTERM;
 use serde_json::json;
 use sqlx::Executor as _;
@@ -15,11 +15,16 @@ const DECIDED: &str = "select string_agg(series, ' ' order by series) from (
            || '/' || reason || '/' || sum(stands_for) as series
       from occurrence group by decision, reason) as counted";
 
+/// The database's clock, in whole seconds.
+async fn now(clock: &Clockwork) -> DateTime<Utc> {
+    let now = clock.ask("select extract(epoch from now())::bigint").await;
+    DateTime::from_timestamp(now.parse().unwrap(), 0).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn counters_and_lag_of_a_real_scheduler_are_what_the_tables_say() {
     let clock = Clockwork::new().await;
-    let now = clock.ask("select date_trunc('second', now())").await;
-    let now: chrono::DateTime<chrono::Utc> = format!("{now}:00").replacen(' ', "T", 1).parse().unwrap();
+    let now = now(&clock).await;
     let made = now - TimeDelta::hours(5);
     let keyed = json!({ "goal": "g", "project_id": "demo", "unique_key": "one", "steps": [{ "step_id": "a", "agent": "noop" }] });
     for (name, expression, fields) in [
@@ -93,4 +98,62 @@ async fn counters_and_lag_of_a_real_scheduler_are_what_the_tables_say() {
     }
     scheduler.signal(SIGTERM);
     assert!(scheduler.end().success(), "{}", scheduler.said());
+}
+
+#[tokio::test]
+async fn report_says_of_every_instant_why_it_did_not_run_also_before_anybody_decided() {
+    let clock = Clockwork::new().await;
+    let now = now(&clock).await;
+    let made = now - TimeDelta::hours(30);
+    let id = clock
+        .schedule(made, "nightly", "every 1h", &json!({ "overlap": "skip" }))
+        .await;
+    let due = made + TimeDelta::hours(1);
+    let why = async |at: DateTime<Utc>| {
+        let question = format!(
+            "select coalesce(string_agg(decision || ' ' || reason || ': ' || detail, '; '), 'nothing')
+               from report.schedule_runs where name = 'nightly' and '{at}' between due_at and last_due_at"
+        );
+        clock.ask(&question).await
+    };
+    // Nobody has come to it.
+    assert!(
+        why(due)
+            .await
+            .starts_with("undecided not_released: It was to be released at "),
+        "{}",
+        why(due).await
+    );
+    clock.fire(due + TimeDelta::seconds(1)).await;
+    assert_eq!(why(due).await, "fired on_time: Released on time.");
+    // Half an hour past is no instant of it.
+    assert_eq!(why(due + TimeDelta::minutes(30)).await.find("undecided"), None);
+    clock.fire(due + TimeDelta::hours(1)).await;
+    let second = why(due + TimeDelta::hours(1)).await;
+    assert!(
+        second.starts_with("skipped overlap: Job ") && second.ends_with(" has not ended (overlap: skip)."),
+        "{second}"
+    );
+    let pause = orchestrator::app::schedules::steer::pause;
+    pause(&clock.pool, &clock.operator, id, Some("new disk"), None)
+        .await
+        .unwrap();
+    let third = why(due + TimeDelta::hours(2)).await;
+    assert!(
+        third.starts_with("undecided paused: Paused since ") && third.contains(" (new disk). What is due"),
+        "{third}"
+    );
+    let resume = orchestrator::app::schedules::steer::resume;
+    resume(&clock.pool, &clock.operator, id, false, None, Some(now))
+        .await
+        .unwrap();
+    assert_eq!(
+        why(due + TimeDelta::hours(2)).await,
+        "skipped paused: It was due while the schedule was paused."
+    );
+    assert_eq!(
+        why(due + TimeDelta::hours(28)).await,
+        "skipped paused: It was due while the schedule was paused."
+    );
+    assert_eq!(why(now + TimeDelta::hours(2)).await, "nothing");
 }
