@@ -77,6 +77,12 @@ pub enum Reason {
         /// What may stand there.
         expected: &'static str,
     },
+    /// `1-`, `W`: half of something.
+    #[error("a value is missing here: it is {expected}")]
+    Missing {
+        /// What is to stand there.
+        expected: &'static str,
+    },
     /// A number the field does not have.
     #[error("{value} is out of range; allowed are {min} to {max}")]
     OutOfRange {
@@ -88,12 +94,16 @@ pub enum Reason {
         max: u8,
     },
     /// A range whose end comes before its start.
-    #[error("the range {from}-{to} runs backwards; write it as a list of two ranges")]
+    #[error("the range {from}-{to} runs backwards; write two: `{from}-{max},{min}-{to}`")]
     Backwards {
         /// The start as written.
         from: String,
         /// The end as written.
         to: String,
+        /// The smallest value of the field.
+        min: u8,
+        /// The largest value of the field.
+        max: u8,
     },
     /// `/0`.
     #[error("a step of 0 never moves on; write at least 1")]

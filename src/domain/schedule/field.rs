@@ -186,6 +186,13 @@ impl Item<'_> {
                 Reason::Backwards {
                     from: excerpt(from),
                     to: excerpt(to),
+                    min: self.field.range().0,
+                    // Sunday is 0 or 7, and once is enough.
+                    max: if self.field == Field::DayOfWeek {
+                        6
+                    } else {
+                        self.field.range().1
+                    },
                 },
             ));
         }
@@ -198,7 +205,11 @@ impl Item<'_> {
         if let Some(index) = names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
             return Ok(first + u8::try_from(index).unwrap_or(max));
         }
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        if text.is_empty() {
+            let expected = self.field.expected();
+            return Err(self.fault(offset, Reason::Missing { expected }));
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
             let reason = Reason::Unknown {
                 text: excerpt(text),
                 expected: self.field.expected(),

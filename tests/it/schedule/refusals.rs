@@ -30,7 +30,16 @@ fn refusal_names_field_place_and_remedy() {
     );
     assert_eq!(
         refusal("0 22-2 * * *"),
-        "hour field, character 3: the range 22-2 runs backwards; write it as a list of two ranges"
+        "hour field, character 3: the range 22-2 runs backwards; write two: `22-23,0-2`"
+    );
+    assert!(Expression::parse("0 22-23,0-2 * * *").is_ok());
+    assert_eq!(
+        refusal("0 0 * * SAT-MON"),
+        "day-of-week field, character 9: the range SAT-MON runs backwards; write two: `SAT-6,0-MON`"
+    );
+    assert_eq!(
+        refusal("0 0 W * *"),
+        "day-of-month field, character 5: a value is missing here: it is a number, `*`, a range such as 1-5, or a step such as */5"
     );
 }
 
