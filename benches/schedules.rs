@@ -26,7 +26,7 @@ use orchestrator::store::runner::NewSession;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{Pool, runner};
 use serde_json::json;
-use support::{Database, Goal, Options, Report, Server, Service, ask, median, tell};
+use support::{Database, Goal, Options, Report, Server, ask, median, tell};
 
 /// What PostgreSQL is to note: when each transaction was committed, and each statement.
 const SETTINGS: &str = "track_commit_timestamp = on; shared_preload_libraries = 'pg_stat_statements'";
@@ -59,12 +59,13 @@ async fn measure(options: &Options, server: &Server) {
     report.say(&name, schedules as f64, "rows");
     let scheduler = database.service(&["scheduler"], &[("LOG_LEVEL", "info")]);
     scheduler.hear("scheduler running");
+    if options.wants("idle") {
+        idle(options, &report, &pool).await;
+    }
     if options.wants("firing") {
         firing(options, &report, &database, &pool).await;
     }
-    if options.wants("idle") {
-        idle(options, &report, &pool, &scheduler).await;
-    }
+    drop(scheduler);
     pool.close().await;
 }
 
@@ -244,7 +245,12 @@ impl Claims {
 }
 
 /// What a scheduler asks when nothing is due, of everything it does.
-async fn idle(options: &Options, report: &Report, pool: &Pool, _running: &Service) {
+async fn idle(options: &Options, report: &Report, pool: &Pool) {
+    // What it does when it starts is no idleness.
+    while ask(pool, "select events_behind from report.freshness").await != "0" {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(if options.smoke { 1 } else { 15 })).await;
     let time = Duration::from_secs(if options.smoke { 2 } else { 60 });
     tell(pool, "select pg_stat_statements_reset()").await;
     let began = Instant::now();
