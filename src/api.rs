@@ -30,6 +30,7 @@ mod logs;
 mod metrics;
 mod observe;
 mod pagination;
+mod pass;
 mod predecessor;
 mod problem;
 mod projects;
@@ -41,6 +42,7 @@ mod schedules;
 mod secure;
 mod serve;
 mod settings;
+mod stats;
 mod steps;
 mod tokens;
 mod webhook;
@@ -118,6 +120,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tokens::rotate))
         .routes(routes!(tokens::revoke))
         .routes(routes!(feed::list))
+        .routes(routes!(stats::show))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))

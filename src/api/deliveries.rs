@@ -1,6 +1,6 @@
 //! Callbacks that go out: listed, shown with their tries, sent again.
 
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Admin, Allowed, Read};
-use super::extract::{Parameters, PathText};
-use super::jobs::reachable;
-use super::pagination::{Listing, Window, answer};
+use super::extract::PathText;
+use super::jobs::within;
+use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
 use crate::app::deliver::{self, Shown};
 use crate::domain::callback::DeliveryState;
@@ -109,7 +109,7 @@ impl From<Shown> for DeliveryWithAttempts {
 }
 
 /// Which callbacks a list shows.
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
@@ -122,12 +122,6 @@ pub(super) struct Which {
     /// Only those in this state.
     #[param(inline)]
     state: Option<DeliveryState>,
-    /// Most callbacks on the page.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u16>,
-    /// Where the page begins: `next_cursor` of the page before, with the same filters.
-    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
-    cursor: Option<String>,
 }
 
 /// List callbacks
@@ -138,7 +132,7 @@ pub(super) struct Which {
     path = "/api/v1/deliveries",
     operation_id = "listDeliveries",
     tag = "hooks",
-    params(Which),
+    params(Which, Pages),
     responses((status = 200, description = "A page of callbacks", body = Listing<Delivery>,
                headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
     security(("bearer" = ["read"])),
@@ -146,23 +140,18 @@ pub(super) struct Which {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Which>,
+    asked: Asked<Which>,
 ) -> Result<Response, Problem> {
-    let key = format!("deliveries {:?} {:?} {:?}", query.project, query.job, query.state);
-    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
-    let one = match &query.project {
-        Some(alias) => Some([reachable(&api, &caller, alias).await?]),
-        None => None,
-    };
+    let query = &asked.filter;
+    let projects = within(&api, &caller, query.project.as_deref()).await?;
     let filter = delivery::Filter {
-        projects: one.as_ref().map(|one| &one[..]).or(caller.projects.as_deref()),
+        projects: projects.as_deref(),
         job: query.job,
         state: query.state,
         id: None,
     };
-    let page = delivery::page(&api.pool, filter, window.after, window.limit).await?;
-    Ok(answer::<_, Delivery>(page, &key, &uri, &api.settings))
+    let page = delivery::page(&api.pool, filter, asked.after, asked.limit).await?;
+    Ok(asked.answer::<_, Delivery>(page, &api.settings))
 }
 
 /// Show a callback

@@ -2,6 +2,8 @@
 
 mod answers;
 mod callback;
+mod examples;
+mod parameters;
 
 use std::collections::BTreeMap;
 
@@ -62,6 +64,11 @@ pub(super) fn frame() -> OpenApi {
 #[must_use]
 pub fn document() -> OpenApi {
     let mut document = super::routes().into_openapi();
+    if let Some(components) = &mut document.components {
+        refer_to_rows(&mut components.schemas);
+        components.schemas.values_mut().for_each(parameters::untype);
+    }
+    let schemas = examples::components(document.components.as_ref());
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             let scope = needed_scope(operation);
@@ -74,12 +81,11 @@ pub fn document() -> OpenApi {
             if let Some(scope) = scope {
                 say_scope(operation, scope);
             }
+            examples::complete(operation, &schemas);
+            parameters::complete(operation);
         }
     }
     document.webhooks = Some(callback::webhooks());
-    if let Some(components) = &mut document.components {
-        refer_to_rows(&mut components.schemas);
-    }
     document
 }
 

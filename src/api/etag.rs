@@ -14,6 +14,9 @@ use serde::Serialize;
 use super::Api;
 use super::problem::{Kind, Problem};
 
+/// Longest `If-Match` that is read, in bytes.
+const LONGEST: usize = 4096;
+
 /// The version as a tag, quotes and all.
 fn tag(version: DateTime<Utc>) -> String {
     format!("\"{:x}\"", version.timestamp_micros())
@@ -24,7 +27,7 @@ fn tag(version: DateTime<Utc>) -> String {
 #[into_params(names("If-Match"), parameter_in = Header)]
 pub(super) struct IfMatch(
     /// Change only this version: the `ETag` of the answer it was read in. `*` is any version.
-    #[param(value_type = String, required = false, max_length = 4096, example = "\"63f0a2b41c8d2\"")]
+    #[param(value_type = String, required = false, min_length = 1, max_length = 4096, example = "\"63f0a2b41c8d2\"")]
     Option<String>,
 );
 
@@ -39,7 +42,11 @@ impl FromRequestParts<Api> for IfMatch {
                 .map_err(|_| Problem::parameter("If-Match", "is not ASCII"))?;
             tags.push(text);
         }
-        Ok(Self((!tags.is_empty()).then(|| tags.join(","))))
+        let tags = (!tags.is_empty()).then(|| tags.join(","));
+        match tags.as_ref().map_or(1, String::len) {
+            1..=LONGEST => Ok(Self(tags)),
+            _ => Err(Problem::parameter("If-Match", "must have 1 to 4096 characters")),
+        }
     }
 }
 

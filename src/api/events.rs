@@ -1,6 +1,6 @@
 //! What happened to a job, from the audit log.
 
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
-use super::extract::{JobPath, Parameters, no_such_job};
-use super::pagination::{Listing, Pages, Window, answer};
+use super::extract::{JobPath, no_such_job};
+use super::pagination::{Asked, Listing, Pages};
 use super::problem::Problem;
 use crate::domain::id::JobId;
 use crate::store;
@@ -76,13 +76,10 @@ pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
     JobPath(id): JobPath,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Pages>,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    let key = format!("events {id}");
-    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
     standing.ok_or_else(|| no_such_job(id))?;
-    let page = store::event::of_job(&api.pool, id, window.after, window.limit).await?;
-    Ok(answer::<_, Event>(page, &key, &uri, &api.settings))
+    let page = store::event::of_job(&api.pool, id, asked.after, asked.limit).await?;
+    Ok(asked.answer::<_, Event>(page, &api.settings))
 }

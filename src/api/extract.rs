@@ -1,11 +1,9 @@
 //! What handlers take from a request, each refused with a problem that says what is wrong.
 
-use std::error::Error as _;
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -119,30 +117,24 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
-        // PostgreSQL's texts hold none, so nothing would be found, and a statement with one is refused.
-        let query = parts.uri.query().unwrap_or_default().as_bytes();
-        if let Some((name, _)) = form_urlencoded::parse(query).find(|(_, value)| value.contains('\0')) {
-            return Err(Problem::parameter(&name, "must not hold a NUL character"));
-        }
-        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
-            Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(rejection) => Err(misfit(&rejection)),
-        }
+        Self::read(parts.uri.query().unwrap_or_default())
     }
 }
 
-/// Which parameter does not fit: axum keeps the path in a cause of its error.
-fn misfit(rejection: &QueryRejection) -> Problem {
-    type AtPath = serde_path_to_error::Error<serde::de::value::Error>;
-    let mut cause = rejection.source();
-    while let Some(error) = cause {
-        if let Some(at) = error.downcast_ref::<AtPath>() {
-            let path = at.path().to_string();
-            return Problem::parameter(path.trim_start_matches('.'), at.inner().to_string());
+impl<T: DeserializeOwned> Parameters<T> {
+    /// Reads a query.
+    pub(super) fn read(query: &str) -> Result<Self, Problem> {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        // PostgreSQL's texts hold none, so nothing would be found, and a statement with one is refused.
+        if let Some((name, _)) = pairs.clone().find(|(_, value)| value.contains('\0')) {
+            return Err(Problem::parameter(&name, "must not hold a NUL character"));
         }
-        cause = error.source();
+        let read = serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs));
+        read.map(Self).map_err(|error| {
+            let path = error.path().to_string();
+            Problem::parameter(path.trim_matches('.'), error.inner().to_string())
+        })
     }
-    Problem::parameter("", rejection.body_text())
 }
 
 /// The bytes of a JSON body, as they came, within the size and the time there is for them.

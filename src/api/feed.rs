@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{FromRequestParts, OriginalUri, State};
+use axum::extract::{FromRequestParts, State};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
-use axum::response::sse::{Event as Sent, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse::Event as Sent;
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,23 +17,25 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::admission::Streams;
+use super::admission::{Streams, streamed};
 use super::auth::{Allowed, Read};
 use super::events::Event;
-use super::extract::Parameters;
-use super::jobs::reachable;
+use super::jobs::within;
 use super::logs::wants_events;
-use super::pagination::{Listing, Window, answer};
+use super::pagination::{Asked, Listing, Pages};
+use super::pass::Pass;
 use super::problem::Problem;
 use crate::app::feed::{Feed, Following};
 use crate::domain::id::JobId;
-use crate::store::Pool;
 use crate::store::event::{self, Filter, Located};
+use crate::store::{self, Pool};
 
 /// Rows read at once.
 const ROWS: u32 = 100;
 /// How long a client is to wait before it takes a broken stream up again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Longest time between two looks at the token of a stream on which nothing happens.
+const RECHECK: Duration = Duration::from_secs(5);
 /// Pause after a look that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -60,7 +62,7 @@ impl From<Located> for ProjectEvent {
 }
 
 /// Which events are listed or followed.
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Chosen {
@@ -70,12 +72,6 @@ pub(super) struct Chosen {
     /// Only kinds that begin so: `job.` for everything that happens to jobs, `job.failed` for one kind.
     #[param(example = "job.", min_length = 1, max_length = 64)]
     kind: Option<String>,
-    /// Most events on a page.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u16>,
-    /// Where the page begins: `next_cursor` of the page before, with the same filters.
-    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
-    cursor: Option<String>,
 }
 
 /// The event a reader saw last, as they send it when they take a stream up again.
@@ -127,7 +123,7 @@ pub(super) struct Live {
     path = "/api/v1/events",
     operation_id = "listEvents",
     tag = "events",
-    params(Chosen, LastSeen),
+    params(Chosen, Pages, LastSeen),
     responses((status = 200, description = "A page of events, or events as they happen", content(
         (Listing<ProjectEvent> = "application/json"),
         (String = "text/event-stream", example = "event: job.succeeded\nid: 42\ndata: {\"id\":42,\"at\":\"2030-01-01T02:00:00Z\",\"attempt\":1,\"kind\":\"job.succeeded\",\"actor\":\"runner:1\",\"detail\":null,\"project_id\":\"demo\",\"job_id\":\"01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10\"}\n\n"),
@@ -137,14 +133,12 @@ pub(super) struct Live {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Chosen>,
+    asked: Asked<Chosen>,
     LastSeen(seen): LastSeen,
     live: Live,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key = format!("events {:?} {:?}", query.project, query.kind);
-    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
+    let query = &asked.filter;
     if query
         .kind
         .as_ref()
@@ -155,20 +149,19 @@ pub(super) async fn list(
             "must be 1 to 64 characters, as job. or job.failed",
         ));
     }
+    let pass = Pass::of(&api, &caller);
     let filter = Filter {
-        projects: match &query.project {
-            Some(alias) => Some(vec![reachable(&api, &caller, alias).await?]),
-            None => caller.projects,
-        },
-        kind: query.kind,
+        projects: within(&api, &caller, query.project.as_deref()).await?,
+        kind: query.kind.clone(),
     };
     if !wants_events(&headers) {
-        let page = event::page(&api.pool, &filter, window.after, window.limit).await?;
-        return Ok(answer::<_, ProjectEvent>(page, &key, &uri, &api.settings));
+        let page = event::page(&api.pool, &filter, asked.after, asked.limit).await?;
+        return Ok(asked.answer::<_, ProjectEvent>(page, &api.settings));
     }
     let seat = live.streams.seat()?;
     let following = live.feed.follow().await?;
     let follower = Follower {
+        pass,
         seen: seen.unwrap_or_else(|| following.settled()),
         pool: api.pool,
         filter,
@@ -178,14 +171,13 @@ pub(super) async fn list(
         greeted: false,
         _seat: seat,
     };
-    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
-    let events = Sse::new(follower.events()).keep_alive(KeepAlive::default());
-    Ok((unbuffered, events).into_response())
+    Ok(streamed(follower.events()))
 }
 
 /// One reader who follows.
 struct Follower {
     pool: Pool,
+    pass: Pass,
     filter: Filter,
     following: Following,
     seen: i64,
@@ -204,6 +196,16 @@ impl Follower {
         })
     }
 
+    /// What happened up to `settled`; `None` when the token is good no longer.
+    async fn look(&self, settled: i64) -> store::Result<Option<Vec<Located>>> {
+        if !self.pass.holds().await? {
+            return Ok(None);
+        }
+        let rows = event::between(&self.pool, &self.filter, self.seen, settled, ROWS).await?;
+        Ok(Some(rows))
+    }
+
+    /// The next event; `None` when the server stops or the token is good no longer.
     async fn next(&mut self) -> Option<Sent> {
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(Sent::default().retry(RETRY).comment("following"));
@@ -212,10 +214,11 @@ impl Follower {
             if let Some(located) = self.read.pop_front() {
                 return Some(sent(located));
             }
-            let beyond = self.following.beyond(self.seen);
-            let settled = self.stop.run_until_cancelled(beyond).await?;
-            match event::between(&self.pool, &self.filter, self.seen, settled, ROWS).await {
-                Ok(rows) => {
+            let beyond = tokio::time::timeout(RECHECK, self.following.beyond(self.seen));
+            let settled = self.stop.run_until_cancelled(beyond).await?.unwrap_or(self.seen);
+            match self.look(settled).await {
+                Ok(None) => return None,
+                Ok(Some(rows)) => {
                     // Fewer than asked for: nothing more of theirs is up to there.
                     self.seen = match rows.last() {
                         Some(last) if rows.len() == ROWS as usize => last.event.id,

@@ -1,6 +1,6 @@
 //! What came in at a hook.
 
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -8,9 +8,8 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
-use super::extract::{Parameters, PathText};
-use super::hooks::Pages;
-use super::pagination::{Listing, Window, answer};
+use super::extract::PathText;
+use super::pagination::{Asked, Listing, Pages};
 use super::problem::Problem;
 use crate::app::hooks;
 use crate::domain::hook::event::Outcome;
@@ -71,12 +70,9 @@ pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
     PathText(name): PathText,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Pages>,
+    asked: Asked,
 ) -> Result<Response, Problem> {
     let hook = hooks::find(&api.pool, &caller, &name).await?;
-    let key = format!("hook deliveries {}", hook.id);
-    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
-    let page = hook_delivery::page(&api.pool, hook.id, window.after, window.limit).await?;
-    Ok(answer::<_, HookDelivery>(page, &key, &uri, &api.settings))
+    let page = hook_delivery::page(&api.pool, hook.id, asked.after, asked.limit).await?;
+    Ok(asked.answer::<_, HookDelivery>(page, &api.settings))
 }

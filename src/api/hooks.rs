@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -15,9 +15,9 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::{Admin, Allowed, Read};
 use super::etag::{self, IfMatch, Tagged};
-use super::extract::{Json, Parameters, PathText};
+use super::extract::{Json, PathText};
 use super::idempotency::KeepInstead;
-use super::pagination::{Listing, Window, answer};
+use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
 use crate::app::hooks::{self, Error, Kept};
 use crate::domain::hook::{Filter, HookSpec, Options};
@@ -162,19 +162,6 @@ pub(super) async fn create(
     Ok(with_secret(&api, StatusCode::CREATED, kept))
 }
 
-/// Which page of a list is asked for.
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Pages {
-    /// Most rows on the page.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    pub(super) limit: Option<u16>,
-    /// Where the page begins: `next_cursor` of the page before.
-    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
-    pub(super) cursor: Option<String>,
-}
-
 /// List hooks
 ///
 /// The hooks of the token's projects, the newest first, a page at a time. Secrets are not shown.
@@ -191,16 +178,14 @@ pub(super) struct Pages {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Pages>,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    let window = Window::read(query.limit, query.cursor.as_deref(), "hooks")?;
-    let page = store::hook::page(&api.pool, caller.projects.as_deref(), window.after, window.limit).await?;
+    let page = store::hook::page(&api.pool, caller.projects.as_deref(), asked.after, asked.limit).await?;
     let page = Page {
         items: page.items.into_iter().map(|hook| Hook::of(&api, hook)).collect(),
         next: page.next,
     };
-    Ok(answer::<_, Hook>(page, "hooks", &uri, &api.settings))
+    Ok(asked.answer::<_, Hook>(page, &api.settings))
 }
 
 /// Show a hook

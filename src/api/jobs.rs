@@ -1,6 +1,6 @@
 //! Jobs: put in, listed, shown.
 
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -9,8 +9,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::auth::{Allowed, Read, Submit};
-use super::extract::{IdempotencyKey, JobPath, Json, Parameters, no_such_job};
-use super::pagination::{Listing, Window, answer};
+use super::extract::{IdempotencyKey, JobPath, Json, no_such_job};
+use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
 use super::{Api, auth};
 use crate::app::authenticate::Caller;
@@ -32,24 +32,25 @@ pub(super) struct JobSummary {
     #[schema(example = "Build and test")]
     goal: String,
     /// Words to find it by.
+    #[schema(example = json!(["nightly"]))]
     tags: Vec<String>,
     /// The queue it waits or waited in.
     #[schema(example = "default")]
     queue: String,
     state: JobState,
     /// Higher goes first within its queue.
-    #[schema(minimum = -100, maximum = 100)]
+    #[schema(minimum = -100, maximum = 100, example = 0)]
     priority: i16,
     /// Not before this time.
     run_at: DateTime<Utc>,
     /// How often it was claimed.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, example = 1)]
     attempt: i32,
     /// How many runners vanished with it.
     #[schema(minimum = 0)]
     losses: i16,
     /// How many may, before it fails with the code `lost`.
-    #[schema(minimum = 1, maximum = 100)]
+    #[schema(minimum = 1, maximum = 100, example = 3)]
     max_attempts: i16,
     /// Index of the step that runs, or runs next.
     #[schema(minimum = 0)]
@@ -59,8 +60,10 @@ pub(super) struct JobSummary {
     /// When it was accepted.
     created_at: DateTime<Utc>,
     /// When it was first claimed.
+    #[schema(example = "2030-01-01T02:00:00Z")]
     started_at: Option<DateTime<Utc>>,
     /// When it ended.
+    #[schema(example = "2030-01-01T02:00:03Z")]
     finished_at: Option<DateTime<Utc>>,
     /// Why it failed or was cancelled.
     code: Option<Code>,
@@ -223,7 +226,7 @@ pub(super) async fn submit(
 }
 
 /// Which jobs a list shows.
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
@@ -246,28 +249,6 @@ pub(super) struct Filter {
     created_after: Option<DateTime<Utc>>,
     /// Only jobs accepted before this time (RFC 3339).
     created_before: Option<DateTime<Utc>>,
-    /// Most jobs on the page.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u16>,
-    /// Where the page begins: `next_cursor` of the page before, with the same filters.
-    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
-    cursor: Option<String>,
-}
-
-impl Filter {
-    /// What a cursor is bound to.
-    fn key(&self) -> String {
-        format!(
-            "jobs {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-            self.project,
-            self.state,
-            self.queue,
-            self.tag,
-            self.code,
-            self.created_after,
-            self.created_before
-        )
-    }
 }
 
 /// List jobs
@@ -280,7 +261,7 @@ impl Filter {
     path = "/api/v1/jobs",
     operation_id = "listJobs",
     tag = "jobs",
-    params(Filter),
+    params(Filter, Pages),
     responses((status = 200, description = "A page of jobs", body = Listing<JobSummary>,
                headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
     security(("bearer" = ["read"])),
@@ -288,17 +269,12 @@ impl Filter {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Filter>,
+    asked: Asked<Filter>,
 ) -> Result<Response, Problem> {
-    let key = query.key();
-    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
-    let one = match &query.project {
-        Some(alias) => Some([reachable(&api, &caller, alias).await?]),
-        None => None,
-    };
+    let query = &asked.filter;
+    let projects = within(&api, &caller, query.project.as_deref()).await?;
     let filter = store::job::Filter {
-        projects: one.as_ref().map(|one| &one[..]).or(caller.projects.as_deref()),
+        projects: projects.as_deref(),
         state: query.state,
         queue: query.queue.as_deref(),
         tag: query.tag.as_deref(),
@@ -306,8 +282,21 @@ pub(super) async fn list(
         created_after: query.created_after,
         created_before: query.created_before,
     };
-    let page = store::job::page(&api.pool, filter, window.after, window.limit).await?;
-    Ok(answer::<_, JobSummary>(page, &key, &uri, &api.settings))
+    let page = store::job::page(&api.pool, filter, asked.after, asked.limit).await?;
+    Ok(asked.answer::<_, JobSummary>(page, &api.settings))
+}
+
+/// The projects that a list shows: the one it is asked for, or all that the caller reaches; `None` is
+/// every project.
+pub(super) async fn within(
+    api: &Api,
+    caller: &Caller,
+    alias: Option<&str>,
+) -> Result<Option<Vec<ProjectId>>, Problem> {
+    match alias {
+        Some(alias) => Ok(Some(vec![reachable(api, caller, alias).await?])),
+        None => Ok(caller.projects.clone()),
+    }
 }
 
 /// The project of that alias. Whether another caller has one of that name is not told.

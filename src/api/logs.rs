@@ -20,6 +20,7 @@ use super::Api;
 use super::admission::{Streams, streamed};
 use super::auth::{Allowed, Read};
 use super::extract::{JobPath, Parameters, no_such_job};
+use super::pass::Pass;
 use super::problem::Problem;
 use crate::domain::ansi::Stripper;
 use crate::domain::id::JobId;
@@ -187,7 +188,8 @@ pub(super) async fn read(
     }
     let seat = streams.seat()?;
     let writer = Writer::of(writing.format);
-    let events = Follower::new(api.pool, id, after, writer, api.stop, seat).events();
+    let pass = Pass::of(&api, &caller);
+    let events = Follower::new(api, pass, id, after, writer, seat).events();
     Ok(streamed(events))
 }
 

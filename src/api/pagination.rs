@@ -1,52 +1,109 @@
-//! Keyset pages: `limit` and `cursor` in, `items`, `next_cursor` and a `Link` header out.
+//! Keyset pages, one mechanism for all lists: filters, `limit` and `cursor` in; `items`, `next_cursor`
+//! and a `Link` header out.
+
+use std::fmt::Debug;
 
 use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use url::form_urlencoded;
+use url::form_urlencoded::{self, Serializer};
 use utoipa::ToSchema;
 
-use super::Settings;
+use super::extract::Parameters;
 use super::problem::Problem;
+use super::{Api, Settings};
 use crate::domain::page::{Cursor, DEFAULT_LIMIT, MAX_LIMIT, Page};
 
-/// Which page of a list without filters is asked for.
-#[derive(Deserialize, utoipa::IntoParams)]
+/// Which page of a list is asked for.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Pages {
     /// Most rows on the page.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    pub(super) limit: Option<u16>,
-    /// Where the page begins: `next_cursor` of the page before.
-    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
-    pub(super) cursor: Option<String>,
+    #[param(minimum = 1, maximum = 500, default = 50, example = 50)]
+    limit: Option<u16>,
+    /// Where the page begins: `next_cursor` of the page before, with the same filters.
+    #[param(pattern = "^[A-Za-z0-9_-]{27}$")]
+    cursor: Option<String>,
 }
 
-/// Which page of a list is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+/// The filters of a list that has none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Everything {}
+
+/// A page that a caller asks for: of which rows, from where on, and how many.
+///
+/// A list's own filters are `F`. A cursor is good for the list and the filters it was made with, and
+/// for nothing else.
+pub(super) struct Asked<F = Everything> {
+    pub(super) filter: F,
     pub(super) after: Option<Cursor>,
     pub(super) limit: u16,
+    list: String,
+    uri: Uri,
 }
 
-impl Window {
-    /// Reads the two parameters. `filter` names the list and its filters: a cursor of another list
-    /// is refused.
-    pub(super) fn read(limit: Option<u16>, cursor: Option<&str>, filter: &str) -> Result<Self, Problem> {
-        let limit = limit.unwrap_or(DEFAULT_LIMIT);
+impl<F: DeserializeOwned + Debug> FromRequestParts<Api> for Asked<F> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let is_page = |name: &str| matches!(name, "limit" | "cursor");
+        let filter: F = Parameters::read(&only(query, |name| !is_page(name)))?.0;
+        let pages: Pages = Parameters::read(&only(query, is_page))?.0;
+        let list = format!("{} {filter:?}", parts.uri.path());
+        let limit = pages.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Problem::parameter(
-                "limit",
-                format!("is {limit}; allowed are 1 to {MAX_LIMIT}"),
-            ));
+            let allowed = format!("is {limit}; allowed are 1 to {MAX_LIMIT}");
+            return Err(Problem::parameter("limit", allowed));
         }
-        let after = cursor
-            .map(|text| Cursor::decode(text, filter))
-            .transpose()
-            .map_err(|error| Problem::parameter("cursor", error.to_string()))?;
-        Ok(Self { after, limit })
+        let after = pages.cursor.map(|text| Cursor::decode(&text, &list));
+        Ok(Self {
+            filter,
+            after: after
+                .transpose()
+                .map_err(|error| Problem::parameter("cursor", error.to_string()))?,
+            limit,
+            list,
+            uri: parts.uri.clone(),
+        })
+    }
+}
+
+/// The parameters of a query whose names are `wanted`.
+fn only(query: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| wanted(name));
+    Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
+impl<F> Asked<F> {
+    /// Answers with the page and says where the next one is.
+    pub(super) fn answer<S, T>(&self, page: Page<S>, settings: &Settings) -> Response
+    where
+        T: From<S> + Serialize,
+    {
+        let next_cursor = page.next.map(|cursor| cursor.encode(&self.list));
+        let link = next_cursor
+            .as_deref()
+            .map(|cursor| format!(r#"<{}>; rel="next""#, settings.link(&self.next(cursor))));
+        let items: Vec<T> = page.items.into_iter().map(T::from).collect();
+        let mut response = Json(Listing { items, next_cursor }).into_response();
+        if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        response
+    }
+
+    /// The same address with another cursor.
+    fn next(&self, cursor: &str) -> String {
+        let kept = only(self.uri.query().unwrap_or_default(), |name| name != "cursor");
+        let query = Serializer::new(kept).append_pair("cursor", cursor).finish();
+        format!("{}?{query}", self.uri.path())
     }
 }
 
@@ -69,32 +126,4 @@ impl<T> Listing<T> {
             next_cursor: None,
         }
     }
-}
-
-/// Answers with a page and says where the next one is.
-pub(super) fn answer<S, T>(page: Page<S>, filter: &str, uri: &Uri, settings: &Settings) -> Response
-where
-    T: From<S> + Serialize,
-{
-    let next_cursor = page.next.map(|cursor| cursor.encode(filter));
-    let link = next_cursor
-        .as_deref()
-        .map(|cursor| format!(r#"<{}>; rel="next""#, settings.link(&next(uri, cursor))));
-    let items: Vec<T> = page.items.into_iter().map(T::from).collect();
-    let mut response = Json(Listing { items, next_cursor }).into_response();
-    if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    response
-}
-
-/// The same address with another cursor.
-fn next(uri: &Uri, cursor: &str) -> String {
-    let kept = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-        .filter(|(name, _)| name != "cursor");
-    let query = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(kept)
-        .append_pair("cursor", cursor)
-        .finish();
-    format!("{}?{query}", uri.path())
 }

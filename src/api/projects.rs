@@ -1,6 +1,6 @@
 //! Projects: listed, made, shown, changed, removed.
 
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::{Allowed, Host, Read};
 use super::etag::{IfMatch, Tagged, changed};
-use super::extract::{Json, Parameters, PathText};
-use super::pagination::{Listing, Pages, Window, answer};
+use super::extract::{Json, PathText};
+use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
 use crate::app::projects;
 use crate::domain::policy::Policy;
@@ -101,13 +101,10 @@ fn tagged(project: store::project::Profile) -> Tagged<Project> {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Pages>,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    let window = Window::read(query.limit, query.cursor.as_deref(), "projects")?;
-    let page =
-        store::project::page(&api.pool, caller.projects.as_deref(), window.after, window.limit).await?;
-    Ok(answer::<_, Project>(page, "projects", &uri, &api.settings))
+    let page = store::project::page(&api.pool, caller.projects.as_deref(), asked.after, asked.limit).await?;
+    Ok(asked.answer::<_, Project>(page, &api.settings))
 }
 
 /// Make a project
@@ -149,7 +146,7 @@ pub(super) async fn create(
     path = "/api/v1/projects/{alias}",
     operation_id = "getProject",
     tag = "projects",
-    params(("alias" = String, Path, description = "The project's alias", example = "demo")),
+    params(("alias" = String, Path, description = "The project's alias", max_length = 128, example = "demo")),
     responses((status = 200, description = "The project", body = Project,
                headers(("ETag" = String, description = "Its version, for `If-Match`")))),
     security(("bearer" = ["read"])),
@@ -173,7 +170,7 @@ pub(super) async fn show(
     path = "/api/v1/projects/{alias}",
     operation_id = "changeProject",
     tag = "projects",
-    params(("alias" = String, Path, description = "The project's alias", example = "demo"), IfMatch),
+    params(("alias" = String, Path, description = "The project's alias", max_length = 128, example = "demo"), IfMatch),
     request_body(content = ProjectChange, description = "What is to be changed", examples(
         ("limit" = (summary = "At most two jobs at once", value = json!({"max_running": 2}))),
         ("policy" = (summary = "No network and little memory", value = json!({"policy": {"network": "deny", "limits": {"memory_mb": 512}}}))),
@@ -204,7 +201,7 @@ pub(super) async fn change(
     path = "/api/v1/projects/{alias}",
     operation_id = "removeProject",
     tag = "projects",
-    params(("alias" = String, Path, description = "The project's alias", example = "demo"), IfMatch),
+    params(("alias" = String, Path, description = "The project's alias", max_length = 128, example = "demo"), IfMatch),
     responses((status = 204, description = "The project is gone")),
     security(("bearer" = ["admin", "*"])),
     extensions(("x-problems" = json!(["wrong_state", "precondition_failed"]))),

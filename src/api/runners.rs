@@ -35,8 +35,10 @@ pub(super) struct Runner {
     #[schema(minimum = 0)]
     running: i64,
     /// The queues it serves.
+    #[schema(example = json!(["default"]))]
     queues: Vec<String>,
     /// What its host has.
+    #[schema(example = json!(["gpu"]))]
     labels: Vec<String>,
     started_at: DateTime<Utc>,
     /// When others may take over what it runs, unless it renews before.

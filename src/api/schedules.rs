@@ -1,6 +1,6 @@
 //! Schedules: made, listed, shown, changed, deleted.
 
-use axum::extract::{FromRequestParts, OriginalUri, Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,9 +9,9 @@ use serde::Deserialize;
 use super::Api;
 use super::auth::{Allowed, Operate, Read};
 use super::etag::{IfMatch, Tagged, changed};
-use super::extract::{Json, Parameters};
-use super::jobs::reachable;
-use super::pagination::{Listing, Window, answer};
+use super::extract::Json;
+use super::jobs::within;
+use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
 use crate::app::authenticate::Caller;
 use crate::app::schedules::view::Shown;
@@ -113,7 +113,7 @@ pub(super) async fn create(
 }
 
 /// Which schedules a list shows.
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
@@ -122,12 +122,6 @@ pub(super) struct Filter {
     project: Option<String>,
     /// Only those that are paused, or only those that are not.
     paused: Option<bool>,
-    /// Most schedules on the page.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u16>,
-    /// Where the page begins: `next_cursor` of the page before, with the same filters.
-    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
-    cursor: Option<String>,
 }
 
 /// List schedules
@@ -138,7 +132,7 @@ pub(super) struct Filter {
     path = "/api/v1/schedules",
     operation_id = "listSchedules",
     tag = "schedules",
-    params(Filter),
+    params(Filter, Pages),
     responses((status = 200, description = "A page of schedules", body = Listing<Shown>,
                headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
     security(("bearer" = ["read"])),
@@ -146,27 +140,22 @@ pub(super) struct Filter {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Filter>,
+    asked: Asked<Filter>,
 ) -> Result<Response, Problem> {
-    let key = format!("schedules {:?} {:?}", query.project, query.paused);
-    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
-    let one = match &query.project {
-        Some(alias) => Some([reachable(&api, &caller, alias).await?]),
-        None => None,
-    };
+    let query = &asked.filter;
+    let projects = within(&api, &caller, query.project.as_deref()).await?;
     let filter = store::schedule::Filter {
-        projects: one.as_ref().map(|one| &one[..]).or(caller.projects.as_deref()),
+        projects: projects.as_deref(),
         paused: query.paused,
     };
-    let page = store::schedule::page(&api.pool, filter, window.after, window.limit).await?;
+    let page = store::schedule::page(&api.pool, filter, asked.after, asked.limit).await?;
     let mut items = store::schedule::read(&api.pool, &page.items, caller.projects.as_deref()).await?;
     items.reverse();
     let page = Page {
         items,
         next: page.next,
     };
-    Ok(answer::<_, Shown>(page, &key, &uri, &api.settings))
+    Ok(asked.answer::<_, Shown>(page, &api.settings))
 }
 
 /// Show a schedule

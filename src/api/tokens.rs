@@ -1,7 +1,7 @@
 //! Tokens: listed, made, rotated, taken back. A secret is shown once, in the answer that makes it.
 
 use axum::body::Bytes;
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Admin, Allowed};
-use super::extract::{Json, OptionalJson, Parameters, PathId};
+use super::extract::{Json, OptionalJson, PathId};
 use super::idempotency::KeepInstead;
-use super::pagination::{Listing, Pages, Window, answer};
+use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
 use crate::app::tokens::{self, Made};
 use crate::domain::id::TokenId;
@@ -126,12 +126,10 @@ impl From<tokens::Error> for Problem {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Admin>,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Pages>,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    let window = Window::read(query.limit, query.cursor.as_deref(), "tokens")?;
-    let page = store::token::page(&api.pool, caller.projects.as_deref(), window.after, window.limit).await?;
-    Ok(answer::<_, Token>(page, "tokens", &uri, &api.settings))
+    let page = store::token::page(&api.pool, caller.projects.as_deref(), asked.after, asked.limit).await?;
+    Ok(asked.answer::<_, Token>(page, &api.settings))
 }
 
 /// Make a token

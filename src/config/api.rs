@@ -28,14 +28,9 @@ pub struct Api {
     /// Where callers reach the API, as https://jobs.example.com; links in answers begin with it
     #[arg(long, env = "PUBLIC_URL", value_name = "URL", value_parser = value::parse_public_url)]
     pub public_url: Option<Url>,
-    /// Most requests of one client, and of one token, in a window; 0 is no limit
-    #[arg(
-        long,
-        env = "WEBHOOK_RATE_LIMIT_MAX_REQUESTS",
-        value_name = "N",
-        default_value_t = 600_000
-    )]
-    pub webhook_rate_limit_max_requests: u32,
+    /// Most requests of one client, and of one token, in a window; 0 is no limit [default: 60000; dev: 0]
+    #[arg(long, env = "WEBHOOK_RATE_LIMIT_MAX_REQUESTS", value_name = "N")]
+    pub webhook_rate_limit_max_requests: Option<u32>,
     /// The window of that limit, in seconds
     #[arg(long, env = "WEBHOOK_RATE_LIMIT_WINDOW_SEC", value_name = "SEC", default_value = "60", value_parser = parse_seconds)]
     pub webhook_rate_limit_window_sec: Duration,

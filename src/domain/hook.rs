@@ -3,7 +3,7 @@
 use garde::Validate;
 use rand::RngExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -58,9 +58,18 @@ pub struct HookSpec {
     /// What the sender signs with, 8–512 printable ASCII characters; only when the hook is made, and never
     /// shown again. Left out, one is made and shown once. Stripe's is the one that Stripe shows.
     #[garde(custom(secret_of(self.provider)))]
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "always", serialize_with = "nothing")]
     #[schema(value_type = Option<String>, write_only, min_length = 8, max_length = 512)]
     pub secret: Option<SecretString>,
+}
+
+/// Secrets are read and never written. Not `skip_serializing`: the document would not know the field.
+fn always(_: &Option<SecretString>) -> bool {
+    true
+}
+
+fn nothing<S: Serializer>(_: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_none()
 }
 
 /// Which events make a job: those that pass all of these. What is left out lets everything pass.

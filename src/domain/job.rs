@@ -29,6 +29,7 @@ use utoipa::ToSchema;
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(example = "succeeded")]
 pub enum JobState {
     /// Waits for other jobs to succeed.
     Blocked,

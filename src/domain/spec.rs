@@ -88,7 +88,7 @@ pub struct JobSpec {
         inner(length(chars, min = 1, max = 255), custom(no_nul_str))
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 100)]
+    #[schema(max_items = 100, example = json!([]))]
     pub needs: Vec<String>,
     /// Runs at most so many jobs of the project under this key at once.
     #[garde(dive)]
@@ -107,7 +107,7 @@ pub struct JobSpec {
     /// Words to find the job by, at most 32 of 1–64 characters.
     #[garde(length(max = 32), inner(length(chars, min = 1, max = 64), custom(no_nul_str)))]
     #[serde(default)]
-    #[schema(max_items = 32)]
+    #[schema(max_items = 32, example = json!(["nightly"]))]
     pub tags: Vec<String>,
     /// Anything the caller wants to keep with the job.
     #[garde(custom(no_nul_within))]

@@ -58,7 +58,7 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
         r#"
         with input as (
             select input.*, coalesce(input.run_at, $14, now()) as due_at,
-                   project.max_running is not null as project_limited
+                   project.max_running is not null as project_limited, project.policy
               from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::smallint[],
                           $8::jsonb[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::smallint[], $15::text[],
                           $16::bool[], $17::bool[])
@@ -89,7 +89,7 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
             returning id, project_id, state, gate
         ), specified as (
             insert into job_spec (job_id, spec, request_hash)
-            select id, spec, request_hash from input join inserted using (id)
+            select id, narrowed(spec, policy), request_hash from input join inserted using (id)
         ), waiting as (
             insert into job_need (job_id, needs_id)
             select need.job_id, need.needs_id

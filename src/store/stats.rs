@@ -1,5 +1,8 @@
 //! Numbers for metrics and health.
 
+use chrono::NaiveDate;
+
+use super::job::{Reach, reach};
 use super::named::Named;
 use super::{Executor, Result};
 use crate::domain::job::JobState;
@@ -90,4 +93,78 @@ pub async fn scheduler_lag_sec(db: impl Executor<'_>) -> Result<f64> {
     .fetch_one(db)
     .await?;
     Ok(lag)
+}
+
+/// What ended and came in on a day (UTC).
+#[derive(Clone, Copy, Debug)]
+pub struct Day {
+    /// The day.
+    pub day: NaiveDate,
+    /// Jobs that came in.
+    pub submitted: i64,
+    /// Jobs that ended well.
+    pub succeeded: i64,
+    /// Jobs that failed.
+    pub failed: i64,
+    /// Jobs that were cancelled.
+    pub cancelled: i64,
+}
+
+/// Jobs of `projects` that have not ended, by state, and how long the oldest that could begin has waited.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn open_jobs_of(
+    db: impl Executor<'_>,
+    projects: Reach<'_>,
+) -> Result<(Vec<(JobState, i64)>, Option<f64>)> {
+    let projects = reach(projects);
+    let rows = sqlx::query!(
+        r#"select state as "state: Named<JobState>", count(*) as "count!",
+                  extract(epoch from now() - min(run_at))::double precision as "age!"
+             from job
+            where state in ('blocked', 'scheduled', 'available', 'running', 'awaiting_approval')
+              and ($1::uuid[] is null or project_id = any ($1))
+            group by state"#,
+        projects.as_deref(),
+    )
+    .fetch_all(db)
+    .await?;
+    let available = rows.iter().find(|row| row.state.0 == JobState::Available);
+    let oldest = available.map(|row| row.age.max(0.0));
+    Ok((
+        rows.into_iter().map(|row| (row.state.0, row.count)).collect(),
+        oldest,
+    ))
+}
+
+/// The last `count` days of `projects` on which anything came in or ended, the latest first, from what the
+/// scheduler added up.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn days(db: impl Executor<'_>, projects: Reach<'_>, count: u16) -> Result<Vec<Day>> {
+    let projects = reach(projects);
+    let days = sqlx::query_as!(
+        Day,
+        r#"
+        select day,
+               coalesce(sum(jobs) filter (where what = 'submitted'), 0)::bigint as "submitted!",
+               coalesce(sum(jobs) filter (where what = 'succeeded'), 0)::bigint as "succeeded!",
+               coalesce(sum(jobs) filter (where what = 'failed'), 0)::bigint as "failed!",
+               coalesce(sum(jobs) filter (where what = 'cancelled'), 0)::bigint as "cancelled!"
+          from rollup_job
+         where $1::uuid[] is null or project_id = any ($1)
+         group by day
+         order by day desc
+         limit $2
+        "#,
+        projects.as_deref(),
+        i64::from(count),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(days)
 }

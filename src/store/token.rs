@@ -60,6 +60,21 @@ pub async fn by_hash(db: impl Executor<'_>, hash: &TokenHash) -> Result<Option<T
     }))
 }
 
+/// Whether the token is good now: neither revoked nor expired, by the database's clock.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn holds(db: impl Executor<'_>, id: TokenId) -> Result<bool> {
+    let holds = sqlx::query_scalar!(
+        r#"select revoked_at is null and coalesce(expires_at > now(), true) as "holds!" from token where id = $1"#,
+        id.0,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(holds.unwrap_or(false))
+}
+
 /// Notes that the token was used, at most once a minute.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ mod operations;
 mod projects;
 mod schedules;
 mod server;
+mod stats;
 mod tenants;
 mod tokens;
 mod webhook;

@@ -76,6 +76,66 @@ fn every_operation_says_what_it_is_and_what_it_can_answer() {
     }
 }
 
+/// The schema itself, or the one it refers to.
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    }
+}
+
+#[test]
+fn every_parameter_has_bounds_and_only_a_required_one_a_value_to_begin_with() {
+    let document = serde_json::to_value(document()).unwrap();
+    for (name, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let what = format!("{name}: {}", parameter["name"]);
+            let schema = resolved(&document, &parameter["schema"]);
+            let bounds = ["enum", "pattern", "maxLength", "maximum", "format"];
+            let is_bounded =
+                bounds.iter().any(|bound| !schema[bound].is_null()) || schema["type"] == "boolean";
+            assert!(is_bounded, "{what} has no bounds");
+            let has_example = !parameter["example"].is_null() || !schema["example"].is_null();
+            match parameter["required"] == true {
+                true => assert!(has_example || schema["format"] == "uuid", "{what} has no example"),
+                // Swagger UI would fill it in, and send what nobody chose.
+                false => assert!(parameter["example"].is_null(), "{what} has an example"),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_body_has_a_worked_example_and_none_of_its_texts_is_empty() {
+    fn empty(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.is_empty(),
+            Value::Array(list) => list.iter().any(empty),
+            Value::Object(map) => map.values().any(empty),
+            _ => false,
+        }
+    }
+    let document = serde_json::to_value(document()).unwrap();
+    for (name, operation) in operations(&document) {
+        let answers = operation["responses"].as_object().unwrap();
+        let answers = answers.iter().filter(|(status, _)| status.starts_with('2'));
+        let bodies = answers.map(|(status, answer)| (status.as_str(), &answer["content"]));
+        let bodies = bodies.chain([("request", &operation["requestBody"]["content"])]);
+        let bodies = bodies.flat_map(|(part, content)| {
+            let kinds = content.as_object().into_iter().flatten();
+            kinds.map(move |(media, content)| (part, media, content))
+        });
+        for (part, media, content) in bodies {
+            let example = &content["example"];
+            assert!(
+                example.is_object() || example.is_string() || content["examples"].is_object(),
+                "{name}: {part} as {media} has no example"
+            );
+            assert!(!empty(example), "{name}: {part} has an empty text in {example}");
+        }
+    }
+}
+
 #[test]
 fn every_operation_but_health_and_the_document_needs_a_scope() {
     let document = serde_json::to_value(document()).unwrap();

@@ -7,10 +7,15 @@
 
 mod alerts;
 mod backup;
+mod browser;
+mod client;
+mod developer;
+mod fuzz;
 mod migrations;
 mod million;
 mod output;
 mod pgbouncer;
+mod schemathesis;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "the fast tests use what these do not")]
 mod support;

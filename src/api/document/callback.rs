@@ -9,6 +9,7 @@ use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, Para
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{ContentBuilder, PathItem, Paths, PathsBuilder, Ref, Required};
 
 use crate::domain::id::JobId;
@@ -94,6 +95,8 @@ pub(super) fn webhooks() -> Paths {
                 .required(Some(Required::True))
                 .build(),
         ))
+        // Whoever receives it asks for no token: the signature says who sends it.
+        .security(SecurityRequirement::default())
         .response("2XX", Response::new("The callback has arrived; a body is not read"))
         .response("410", Response::new("The receiver wants no more of it; it is not tried again"))
         .build();

@@ -10,6 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{LogEnd, LogEvent, ROWS, Writer, place};
+use crate::api::Api;
+use crate::api::pass::Pass;
 use crate::domain::id::JobId;
 use crate::store::job::Standing;
 use crate::store::log::{self, Line, Place};
@@ -23,6 +25,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// One reader who follows one job.
 pub(super) struct Follower {
     pool: Pool,
+    pass: Pass,
     job: JobId,
     seen: Place,
     writer: Writer,
@@ -36,19 +39,20 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(
-        pool: Pool,
+        api: Api,
+        pass: Pass,
         job: JobId,
         seen: Place,
         writer: Writer,
-        stop: CancellationToken,
         seat: OwnedSemaphorePermit,
     ) -> Self {
         Self {
-            pool,
+            pool: api.pool,
+            pass,
             job,
             seen,
             writer,
-            stop,
+            stop: api.stop,
             read: VecDeque::new(),
             pause: PAUSES.0,
             ended: false,
@@ -94,6 +98,10 @@ impl Follower {
     /// The job is looked at first: what is printed is kept before a job ends, so output that is not
     /// there after the end was seen will never be.
     async fn look(&mut self) -> store::Result<Option<Standing>> {
+        if !self.pass.holds().await? {
+            self.ended = true;
+            return Ok(None);
+        }
         let standing = store::job::standing(&self.pool, self.job, None).await?;
         let lines = log::after(&self.pool, self.job, self.seen, ROWS).await?;
         if let Some(last) = lines.last() {

@@ -1,6 +1,6 @@
 //! What was decided about a schedule's instants.
 
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::response::Response;
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,7 @@ use uuid::Uuid;
 use super::SchedulePath;
 use crate::api::Api;
 use crate::api::auth::{Allowed, Read};
-use crate::api::extract::Parameters;
-use crate::api::pagination::{Listing, Window, answer};
+use crate::api::pagination::{Asked, Listing, Pages};
 use crate::api::problem::Problem;
 use crate::app::schedules;
 use crate::app::schedules::view::ShownOccurrence;
@@ -20,19 +19,13 @@ use crate::domain::page::{Cursor, Page};
 use crate::store::schedule::occurrence;
 
 /// Which occurrences a list shows.
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct Filter {
     /// Only those with this decision.
     #[param(inline)]
     decision: Option<Decided>,
-    /// Most occurrences on the page.
-    #[param(minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u16>,
-    /// Where the page begins: `next_cursor` of the page before, with the same filters.
-    #[param(pattern = "^[A-Za-z0-9_-]{27}$", example = "AZNPWn4cfDqbHl-NKmxOEKkLfJs")]
-    cursor: Option<String>,
 }
 
 /// What was decided.
@@ -53,7 +46,7 @@ pub(in crate::api) enum Decided {
     path = "/api/v1/schedules/{id}/occurrences",
     operation_id = "listOccurrences",
     tag = "schedules",
-    params(("id" = ScheduleId, Path, description = "The schedule"), Filter),
+    params(("id" = ScheduleId, Path, description = "The schedule"), Filter, Pages),
     responses((status = 200, description = "A page of occurrences", body = Listing<ShownOccurrence>,
                headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
     security(("bearer" = ["read"])),
@@ -62,19 +55,16 @@ pub(in crate::api) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
     SchedulePath(id): SchedulePath,
-    OriginalUri(uri): OriginalUri,
-    Parameters(query): Parameters<Filter>,
+    asked: Asked<Filter>,
 ) -> Result<Response, Problem> {
-    let key = format!("occurrences {id} {:?}", query.decision);
-    let window = Window::read(query.limit, query.cursor.as_deref(), &key)?;
     schedules::find(&api.pool, &caller, id).await?;
     let filter = occurrence::Filter {
-        decision: query.decision.map(Into::into),
-        before: window.after.and_then(instant),
+        decision: asked.filter.decision.map(Into::into),
+        before: asked.after.and_then(instant),
     };
-    let rows = occurrence::history(&api.pool, id, filter, window.limit + 1).await?;
-    let page = Page::cut(rows, usize::from(window.limit), |row| place(row.due_at));
-    Ok(answer::<_, ShownOccurrence>(page, &key, &uri, &api.settings))
+    let rows = occurrence::history(&api.pool, id, filter, asked.limit + 1).await?;
+    let page = Page::cut(rows, usize::from(asked.limit), |row| place(row.due_at));
+    Ok(asked.answer::<_, ShownOccurrence>(page, &api.settings))
 }
 
 /// Cursors hold a UUID; an instant is its microseconds in the low half of one.

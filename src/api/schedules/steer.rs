@@ -135,7 +135,7 @@ pub(in crate::api) struct Glance {
     #[param(example = "30 2 * * MON-FRI", max_length = 1000)]
     expression: String,
     /// The time zone it is read in, by its IANA name.
-    #[param(example = "Europe/Berlin", default = "UTC")]
+    #[param(example = "Europe/Berlin", default = "UTC", max_length = 64)]
     zone: Option<String>,
     /// Runs after this time (RFC 3339) instead of now; an interval is counted from then.
     from: Option<DateTime<Utc>>,

@@ -219,3 +219,36 @@ async fn a_page_looks_at_a_bounded_part_of_the_log_and_says_where_to_go_on() {
     }
     assert_eq!(pages, [0, 0, 1]);
 }
+
+#[tokio::test]
+async fn streams_end_with_their_token_and_show_nothing_that_comes_after() {
+    let server = Server::start().await;
+    let demo = server.project("demo").await;
+    let job = server.job("demo").await;
+    let token = server.token(&[Scope::Read], &[demo]).await;
+    let mut events = follow(&server, &token, "", None).await;
+    let logs = server
+        .anonymous(Method::GET, &format!("/api/v1/jobs/{job}/logs"))
+        .bearer_auth(&token)
+        .header("accept", "text/event-stream");
+    let mut logs = Reader::of(logs.send().await.unwrap());
+    logs.greeting().await;
+    let id = ask(
+        &server.pool,
+        &format!("select id from token where hash = sha256('{token}'::bytea)"),
+    )
+    .await;
+    let revoked = server
+        .post(&format!("/api/v1/tokens/{id}/revoke"), &Value::Null)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(revoked.status(), 200);
+    let output = format!(
+        "insert into log (job_id, attempt, seq, position, stream, at, body) values ('{job}', 1, 0, 0, 'stdout', now(), 'late')"
+    );
+    tell(&server.pool, &output).await;
+    server.job("demo").await;
+    assert!(events.next().await.is_none());
+    assert!(logs.next().await.is_none());
+}

@@ -186,3 +186,51 @@ async fn names_that_are_no_text_are_not_found() {
     assert_eq!(answer.status(), 422);
     problem(answer).await;
 }
+
+#[tokio::test]
+async fn policy_of_a_project_narrows_every_job_that_comes_in() {
+    let server = Server::start().await;
+    let policy =
+        json!({"network": "deny", "requires_approval": true, "limits": {"memory_mb": 512, "pids": 50}});
+    let project = json!({"alias": "shop", "directory": "/srv/shop", "policy": policy});
+    assert_eq!(
+        server
+            .post("/api/v1/projects", &project)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        201
+    );
+    let asked = |policy: Value| json!({"goal": "g", "project_id": "shop", "policy": policy, "steps": [{"step_id": "a", "argv": ["true"]}]});
+    for (job, project) in [
+        (json!({}), policy.clone()),
+        (
+            json!({"network": "allow", "limits": {"memory_mb": 4096, "pids": 7, "cpu_sec": 60}}),
+            json!({"network": "deny", "requires_approval": true, "limits": {"memory_mb": 512, "pids": 7, "cpu_sec": 60}}),
+        ),
+    ] {
+        let made: Value = server
+            .post("/api/v1/jobs", &asked(job))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let job = format!("/api/v1/jobs/{}", made["id"].as_str().unwrap());
+        let job: Value = server.get(&job).send().await.unwrap().json().await.unwrap();
+        assert_eq!(job["spec"]["policy"], project);
+    }
+    // A project that says nothing changes nothing.
+    let made = server.job("demo").await;
+    let plain: Value = server
+        .get(&format!("/api/v1/jobs/{made}"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(plain["spec"].get("policy"), None);
+}

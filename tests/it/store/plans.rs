@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use orchestrator::domain::attempt::{Ending, Fence};
 use orchestrator::domain::id::{JobId, ProjectId, RunnerId};
-use orchestrator::domain::job::JobState;
+use orchestrator::domain::job::{Code, JobState};
 use orchestrator::domain::page::Cursor;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{
@@ -29,7 +29,9 @@ const FILL: &str = "
            case when n % 100 > 1 then 1 else 0 end, case when n % 100 > 1 then now() end,
            case when n % 100 > 1 then now() end
       from generate_series(1, 100000) as n, project where alias = 'demo';
-    insert into job_spec select id, '{}', sha256('') from job on conflict do nothing;
+    insert into job_spec
+    select id, jsonb_build_object('queue', queue, 'tags', case when priority = 1 then jsonb_build_array('some') else '[]' end), sha256('') from job
+        on conflict do nothing;
     insert into event (project_id, job_id, kind, actor) select project_id, id, 'job.submitted', 'test' from job;
     insert into attempt (job_id, number, runner_id, started_at, ended_at, outcome)
     select job.id, 1, runner.id, now(), now(), 'succeeded' from job, runner where state = 'succeeded';
@@ -50,7 +52,7 @@ struct Tables {
 impl Tables {
     async fn scans(&self) -> i64 {
         ask(&self.pool, "select pg_stat_force_next_flush()").await;
-        let count = "select sum(seq_scan) from pg_stat_user_tables where relname in ('job', 'job_spec', 'event', 'log', 'step', 'attempt')";
+        let count = "select sum(seq_scan) from pg_stat_user_tables where relname in ('job', 'job_spec', 'job_tag', 'event', 'log', 'step', 'attempt')";
         ask(&self.pool, count).await.parse().unwrap()
     }
 
@@ -155,17 +157,27 @@ impl Tables {
                 Some(JobState::Failed),
                 Some(JobState::Succeeded),
             ] {
-                for after in [None, Some(half)] {
-                    let filter = job::Filter {
-                        projects,
-                        state,
-                        ..job::Filter::default()
-                    };
-                    let what = format!("a page of {filter:?} after {after:?}");
-                    self.hold(&what, async |t| {
-                        drop(job::page(&t.pool, filter, after, 50).await.unwrap());
-                    })
-                    .await;
+                for (queue, tag, code) in [
+                    (None, None, None),
+                    (Some("queue-1"), None, None),
+                    (None, Some("some"), None),
+                    (Some("queue-1"), Some("none"), Some(Code::Timeout)),
+                ] {
+                    for after in [None, Some(half)] {
+                        let filter = job::Filter {
+                            projects,
+                            state,
+                            queue,
+                            tag,
+                            code,
+                            ..job::Filter::default()
+                        };
+                        let what = format!("a page of {filter:?} after {after:?}");
+                        self.hold(&what, async |t| {
+                            drop(job::page(&t.pool, filter, after, 50).await.unwrap());
+                        })
+                        .await;
+                    }
                 }
             }
         }

@@ -1,0 +1,65 @@
+// Swagger UI in a real browser: loads from this server alone, authorises with a token, and "Try it out" is answered
+// with 200. Prints one JSON object. Run by tests/slow/browser.rs.
+import { chromium } from "playwright-core";
+
+const [, , base, token, screenshot] = process.argv;
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    ...(process.getuid() === 0 ? ["--no-sandbox"] : []),
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    // Nothing but this machine has an address.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+  ],
+});
+
+try {
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 1600 },
+    ignoreHTTPSErrors: true, // the proxy's certificate is made by the test
+  });
+  const page = await context.newPage();
+  const elsewhere = [];
+  const complaints = [];
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (url.protocol !== "data:" && url.origin !== new URL(base).origin) elsewhere.push(request.url());
+  });
+  page.on("console", (message) => {
+    if (message.type() === "error") complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+
+  await page.goto(`${base}/docs/`);
+  await page.waitForSelector(".opblock");
+  const title = (await page.textContent(".info .title")).trim();
+  const operations = await page.locator(".opblock").count();
+
+  await page.click(".auth-wrapper .authorize");
+  await page.fill(".auth-container input", token);
+  await page.click(".auth-btn-wrapper button.authorize");
+  await page.click(".auth-btn-wrapper button.btn-done");
+
+  // Reading, and writing with the body that the document suggests.
+  const tried = {};
+  for (const id of ["listJobs", "submitJob"]) {
+    const block = page.locator(`.opblock[id$="-${id}"]`);
+    await block.locator(".opblock-summary-control").click();
+    await block.locator(".try-out__btn").click();
+    const answered = page.waitForResponse((answer) => answer.url().includes("/api/v1/jobs"));
+    await block.locator("button.execute").click();
+    await answered;
+    const live = block.locator(".live-responses-table .response-col_status").first();
+    await live.waitFor();
+    tried[id] = parseInt((await live.textContent()).trim(), 10);
+  }
+  await page.locator('.opblock[id$="-submitJob"] .live-responses-table').scrollIntoViewIfNeeded();
+  await page.screenshot({ path: screenshot });
+  console.log(JSON.stringify({ title, operations, tried, elsewhere, complaints }));
+} finally {
+  await browser.close();
+}
