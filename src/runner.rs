@@ -12,6 +12,7 @@ mod attempt;
 mod heartbeat;
 mod held;
 mod hints;
+mod lanes;
 mod logs;
 mod session;
 mod settler;

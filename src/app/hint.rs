@@ -51,6 +51,15 @@ impl Hints {
         self.0.waiting.notify_one();
     }
 
+    /// The same of a job with a priority: runners that work off many jobs in order look at the first ones again for
+    /// one that goes before most.
+    pub fn job(&self, queue: &str, priority: i16) {
+        match priority > 0 {
+            true => self.work(&format!("{queue}!")),
+            false => self.work(queue),
+        }
+    }
+
     /// Tells what is gathered now; what cannot be told is left to polling.
     pub async fn tell(&self, pool: &Pool) {
         let queues: Vec<String> = std::mem::take(&mut *self.lock()).into_iter().collect();

@@ -9,7 +9,7 @@ use crate::domain::flow::Past;
 use crate::domain::id::{JobId, RunnerId};
 use crate::domain::usage::Usage;
 use crate::store::agent::Agent;
-use crate::store::claim::Claimed;
+use crate::store::claim::{Claimed, Place};
 use crate::store::history::Answer;
 use crate::store::log::NewLine;
 use crate::store::runner::{NewSession, Renewed};
@@ -61,14 +61,38 @@ impl Session {
     ///
     /// [`store::Error`] when PostgreSQL is away.
     pub async fn claim(&self, queue: &str, label: &str, limit: u32) -> Result<Vec<Claimed>> {
+        self.claim_after(queue, label, limit, None).await
+    }
+
+    /// The same behind a place in the order of claiming; see [`store::claim::claim_after`].
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn claim_after(
+        &self,
+        queue: &str,
+        label: &str,
+        limit: u32,
+        after: Option<Place>,
+    ) -> Result<Vec<Claimed>> {
         let begun = std::time::Instant::now();
-        let claimed = store::claim::claim(&self.pool, self.id, queue, label, limit).await?;
+        let claimed = store::claim::claim_after(&self.pool, self.id, queue, label, limit, after).await?;
         metrics::histogram!("orchestrator_claim_seconds").record(begun.elapsed());
         for job in &claimed {
             let waited = (job.claimed_at - job.due_at).to_std().unwrap_or_default();
             metrics::histogram!("orchestrator_queue_wait_seconds").record(waited);
         }
         Ok(claimed)
+    }
+
+    /// What this session holds, but for what is `known` to it; see [`store::claim::unheard`].
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when PostgreSQL is away.
+    pub async fn unheard(&self, known: &[Fence]) -> Result<Vec<Claimed>> {
+        store::claim::unheard(&self.pool, self.id, known).await
     }
 
     /// Renews the lease; `None` means that it has passed for good.

@@ -199,7 +199,7 @@ pub(super) async fn follow_up(pool: &Pool, hints: &Hints, jobs: &[NewJob<'_>], i
     for Inserted { id, state, at_gate } in inserted {
         let Some(job) = by_id.get(id) else { continue };
         if *state == JobState::Available {
-            hints.work(&job.spec.queue);
+            hints.job(&job.spec.queue, job.spec.priority);
         }
         if *at_gate {
             let key = job

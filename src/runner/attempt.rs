@@ -64,7 +64,7 @@ type Stop = Option<Ending>;
 
 impl Attempt<'_> {
     async fn steps(&self) -> Result<End, Stop> {
-        let mut spec = match serde_json::from_value::<JobSpec>(self.job.spec.clone()) {
+        let mut spec = match serde_json::from_str::<JobSpec>(self.job.spec.get()) {
             Ok(spec) => spec,
             Err(error) => return Ok((unreadable(&error), None)),
         };

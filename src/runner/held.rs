@@ -1,10 +1,11 @@
 //! The attempts a session holds just now, and how each is told to stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::attempt::Fence;
 use crate::domain::id::JobId;
 
 /// Why an attempt is to stop before its steps are done.
@@ -49,25 +50,44 @@ pub(super) struct Held(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     running: HashMap<JobId, Brake>,
+    /// What was begun and whose end is not in the table yet.
+    known: HashSet<Fence>,
     /// Why everything was stopped: an attempt that was claimed meanwhile must stop as well.
     all_stopped: Option<Reason>,
 }
 
 impl Held {
     /// Notes an attempt that begins.
-    pub(super) fn begin(&self, job: JobId) -> Brake {
+    pub(super) fn begin(&self, fence: Fence) -> Brake {
         let brake = Brake::default();
         let mut state = self.lock();
         if let Some(reason) = state.all_stopped {
             brake.pull(reason);
         }
-        state.running.insert(job, brake.clone());
+        state.running.insert(fence.job, brake.clone());
+        state.known.insert(fence);
         brake
     }
 
-    /// Forgets an attempt that ended.
-    pub(super) fn end(&self, job: JobId) {
-        self.lock().running.remove(&job);
+    /// Forgets how to stop an attempt whose end is on its way to the table.
+    pub(super) fn let_go(&self, fence: Fence) {
+        self.lock().running.remove(&fence.job);
+    }
+
+    /// Forgets an attempt whose end is in the table, or is another's to say. By then its job may be held again.
+    pub(super) fn forget(&self, fence: Fence) {
+        self.lock().known.remove(&fence);
+    }
+
+    /// Forgets an attempt that ended without anything to be said.
+    pub(super) fn end(&self, fence: Fence) {
+        self.let_go(fence);
+        self.forget(fence);
+    }
+
+    /// The attempts that the session has begun, but for those whose end is in the table.
+    pub(super) fn known(&self) -> Vec<Fence> {
+        self.lock().known.iter().copied().collect()
     }
 
     /// Stops these jobs.

@@ -1,6 +1,7 @@
 //! What other processes say to a session: work has come, or something is asked of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -11,6 +12,27 @@ use crate::domain::environment::DatabaseUrl;
 use crate::domain::id::RunnerId;
 use crate::store::listen::{self, Listener};
 
+/// What wakes the search for work.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Told when work may have come.
+    pub(super) work: Notify,
+    /// Whether something urgent was among it.
+    urgent: AtomicBool,
+}
+
+impl Work {
+    fn wake(&self, urgent: bool) {
+        self.urgent.fetch_or(urgent, Ordering::Relaxed);
+        self.work.notify_one();
+    }
+
+    /// Whether something urgent has come since this was asked the last time.
+    pub(super) fn take_urgent(&self) -> bool {
+        self.urgent.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// Who is woken by what.
 #[derive(Clone, Debug)]
 pub(super) struct Ears {
@@ -19,7 +41,7 @@ pub(super) struct Ears {
     /// The queues it serves.
     pub(super) queues: Vec<String>,
     /// Told when work may have come.
-    pub(super) work: Arc<Notify>,
+    pub(super) work: Arc<Work>,
     /// Told when the session is to look whether something is asked of it.
     pub(super) asked: Arc<Notify>,
 }
@@ -39,7 +61,7 @@ async fn hear(url: &DatabaseUrl, ears: &Ears, pause: &mut Backoff) -> crate::sto
     let mut listener = Listener::on(url, &[listen::WORK, listen::CONTROL]).await?;
     *pause = Backoff::default();
     // What came before the subscription was not heard.
-    ears.work.notify_one();
+    ears.work.wake(true);
     let me = ears.runner.to_string();
     loop {
         let hint = tokio::time::timeout(Duration::from_secs(3600), listener.next()).await;
@@ -47,12 +69,15 @@ async fn hear(url: &DatabaseUrl, ears: &Ears, pause: &mut Backoff) -> crate::sto
         match hint? {
             // The connection broke and is back.
             None => {
-                ears.work.notify_one();
+                ears.work.wake(true);
                 ears.asked.notify_one();
             }
             Some(hint) if hint.channel == listen::CONTROL && hint.payload == me => ears.asked.notify_one(),
-            Some(hint) if hint.channel == listen::WORK && ears.queues.contains(&hint.payload) => {
-                ears.work.notify_one();
+            Some(hint) if hint.channel == listen::WORK => {
+                let (queue, urgent) = listen::work(&hint.payload);
+                if ears.queues.iter().any(|served| served == queue) {
+                    ears.work.wake(urgent);
+                }
             }
             Some(_) => {}
         }

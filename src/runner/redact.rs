@@ -80,13 +80,16 @@ impl Secrets {
         // The longest first, so that of two values that begin alike the whole of the longer one goes.
         all.sort_by(|one, other| other.len().cmp(&one.len()).then(one.cmp(other)));
         all.dedup();
-        let known = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostFirst)
-            .build(&all);
+        // It fails for gigabytes of values only, which no environment holds. Of no values it would be made with each
+        // attempt, and take longer than all else that an attempt does by itself.
+        let known = (!all.is_empty()).then(|| {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostFirst)
+                .build(&all)
+        });
         Self {
             longest: all.first().map_or(0, String::len),
-            // It fails for gigabytes of values only, which no environment holds.
-            known: known.ok().filter(|_| !all.is_empty()),
+            known: known.and_then(Result::ok),
             values: all.into(),
         }
     }

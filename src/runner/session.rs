@@ -9,7 +9,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::held::{Held, Reason};
-use super::hints::{self, Ears};
+use super::hints::{self, Ears, Work as Wake};
+use super::lanes::{Lane, lanes};
 use super::settler::{self, Finished};
 use super::{Settings, attempt, heartbeat};
 use crate::alive::Part;
@@ -17,13 +18,17 @@ use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::shutdown::Stop;
-use crate::store::claim::Claimed;
+use crate::store::claim::{Claimed, Place};
 
 /// Most jobs one claim takes.
-const CLAIM: usize = 200;
+///
+/// Planning costs each claim 1.5 ms, whatever it takes; beyond this, claims and settles no longer go side by side.
+const CLAIM: usize = 500;
 
 /// How long the loop and the lease may take beyond what they wait for: a statement on a busy database.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a statement may go on at the server whose client is gone.
+const STATEMENT: Duration = Duration::from_secs(65);
 /// Time between two looks at whether a full runner still goes on.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -64,7 +69,6 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
         session: session.clone(),
         held: Held::default(),
         finished,
-        lanes: lanes(settings),
         wake: Arc::default(),
         quiet: stop.soft.child_token(),
     });
@@ -117,9 +121,7 @@ struct Work {
     session: Session,
     held: Held,
     finished: mpsc::Sender<Finished>,
-    /// The pairs of queue and label claimed for, in turn.
-    lanes: Vec<(String, String)>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     /// Told when nothing new is to be begun, not even the next step of a job.
     quiet: CancellationToken,
 }
@@ -130,22 +132,33 @@ impl Work {
             .settings
             .alive
             .part("the search for work", self.settings.poll * 2 + PATIENCE);
-        let mut first = 0;
+        let mut lanes = lanes(&self.settings);
         let mut pause = Backoff::default();
+        // When to look for claims that failed here and were carried out all the same.
+        let mut doubts: Vec<Instant> = Vec::new();
         loop {
             let slot = self.free_slot(&part).await;
             part.moves();
-            match self.claim_round(first, slot).await {
+            let round = async {
+                if doubts.first().is_some_and(|at| *at <= Instant::now()) {
+                    self.take_up().await?;
+                    doubts.remove(0);
+                }
+                self.claim_round(&mut lanes, slot).await
+            };
+            match round.await {
                 Ok(found) => {
                     pause = Backoff::default();
                     // The next round begins with the next lane, so that none starves another.
-                    first = (first + 1) % self.lanes.len();
+                    lanes.rotate_left(1);
                     if !found {
                         self.rest().await;
                     }
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "no work could be claimed; trying again");
+                    // Now, and when the server cannot be at it any longer.
+                    doubts = vec![Instant::now(), Instant::now() + STATEMENT];
                     pause.wait(&CancellationToken::new()).await;
                 }
             }
@@ -168,10 +181,12 @@ impl Work {
     /// Claims for each lane in turn what the free slots hold; answers whether anything was found.
     async fn claim_round(
         self: &Arc<Self>,
-        first: usize,
+        lanes: &mut [Lane],
         slot: OwnedSemaphorePermit,
     ) -> crate::store::Result<bool> {
-        let lanes = &self.lanes;
+        if self.wake.take_urgent() {
+            lanes.iter_mut().for_each(Lane::from_the_start);
+        }
         let mut free = vec![slot];
         while free.len() < CLAIM {
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
@@ -180,30 +195,63 @@ impl Work {
             free.push(slot);
         }
         let mut found = false;
-        for (queue, label) in lanes.iter().cycle().skip(first).take(lanes.len()) {
+        for lane in lanes {
+            let place = lane.place(Instant::now());
+            found |= self.claim_lane(lane, place, &mut free).await?;
+            if place.is_some() && !free.is_empty() {
+                found |= self.claim_lane(lane, None, &mut free).await?;
+            }
             if free.is_empty() {
                 break;
             }
-            let claimed = self
-                .session
-                .claim(queue, label, free.len().try_into().unwrap_or(u32::MAX))
-                .await?;
-            found |= !claimed.is_empty();
-            let rest = free.split_off(claimed.len().min(free.len()));
-            claimed
-                .into_iter()
-                .zip(std::mem::replace(&mut free, rest))
-                .for_each(|(job, slot)| self.begin(job, slot));
         }
         Ok(found)
     }
 
+    /// Claims what the free slots hold behind `place`, begins it, and answers whether anything was found.
+    async fn claim_lane(
+        self: &Arc<Self>,
+        lane: &mut Lane,
+        place: Option<Place>,
+        free: &mut Vec<OwnedSemaphorePermit>,
+    ) -> crate::store::Result<bool> {
+        let (began, asked) = (Instant::now(), free.len());
+        let limit = asked.try_into().unwrap_or(u32::MAX);
+        let claimed = self
+            .session
+            .claim_after(&lane.queue, &lane.label, limit, place)
+            .await?;
+        lane.note(place, &claimed, asked, began, Instant::now());
+        let found = !claimed.is_empty();
+        let slots = free.drain(..claimed.len().min(asked));
+        claimed
+            .into_iter()
+            .zip(slots)
+            .for_each(|(job, slot)| self.begin(job, slot));
+        Ok(found)
+    }
+
+    /// Begins what was claimed when the answer was lost on its way: the tables say that this session runs it, and it
+    /// knows nothing of that. The lease would be renewed for ever, and the job never run.
+    async fn take_up(self: &Arc<Self>) -> crate::store::Result<()> {
+        let unheard = self.session.unheard(&self.held.known()).await?;
+        for job in unheard {
+            // There are as many free slots as the claim that failed had asked for.
+            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+                break;
+            };
+            tracing::warn!(job.id = %job.fence.job, job.attempt = job.fence.attempt, "claimed, but the answer was lost: taken up now");
+            self.begin(job, slot);
+        }
+        Ok(())
+    }
+
     fn begin(self: &Arc<Self>, job: Claimed, slot: OwnedSemaphorePermit) {
-        let brake = self.held.begin(job.fence.job);
+        let brake = self.held.begin(job.fence);
         let work = Arc::clone(self);
         let span = tracing::info_span!("job", job.id = %job.fence.job, job.attempt = job.fence.attempt);
         let attempt = async move {
-            let (job_id, begun) = (job.fence.job, Instant::now());
+            let (fence, begun) = (job.fence, Instant::now());
             let _busy = Busy::begin();
             match attempt::run(&work.settings, &work.session, job, &brake, &work.quiet).await {
                 // The settler outlives every attempt; it hears the rest when this session is over.
@@ -220,7 +268,7 @@ impl Work {
                             .await,
                     );
                 }
-                None => work.held.end(job_id),
+                None => work.held.end(fence),
             }
         };
         self.running.spawn(attempt.instrument(span));
@@ -229,7 +277,7 @@ impl Work {
     /// Waits for a hint, or for a poll interval drawn around the set one.
     async fn rest(&self) {
         let poll = self.settings.poll.mul_f64(rand::random_range(0.75..=1.25));
-        let _ = tokio::time::timeout(poll, self.wake.notified()).await;
+        let _ = tokio::time::timeout(poll, self.wake.work.notified()).await;
     }
 
     /// Lets what runs finish its step, at most as long as a drain may take.
@@ -245,12 +293,4 @@ impl Work {
         self.held.stop_all(Reason::Draining);
         self.running.wait().await;
     }
-}
-
-/// Jobs that ask for no label, then those of each label, for every queue: each is one ordered range of
-/// the index that claims read.
-fn lanes(settings: &Settings) -> Vec<(String, String)> {
-    let labels = || std::iter::once(String::new()).chain(settings.labels.iter().cloned());
-    let lane = |queue: &String| labels().map(|label| (queue.clone(), label)).collect::<Vec<_>>();
-    settings.queues.iter().flat_map(lane).collect()
 }

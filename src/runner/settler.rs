@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::held::Held;
 use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
-use crate::domain::attempt::Fence;
+use crate::domain::attempt::{Ending, Failure, Fence};
+use crate::domain::job::Code;
 use crate::store::settle::Settlement;
 
 /// Most attempts one statement ends.
@@ -41,8 +42,9 @@ pub(super) async fn settle(
             .unzip();
         // A job is no longer ours to stop once its end is on the way; in this order, or a job
         // claimed again at once would be forgotten.
-        batch.iter().for_each(|settlement| held.end(settlement.fence.job));
+        batch.iter().for_each(|settlement| held.let_go(settlement.fence));
         settle_batch(&session, &batch, &hard).await;
+        batch.iter().for_each(|settlement| held.forget(settlement.fence));
         drop(slots);
     }
 }
@@ -64,6 +66,12 @@ async fn settle_batch(session: &Session, batch: &[Settlement], hard: &Cancellati
                 }
                 return;
             }
+            // The job must end, or this session would hold it for ever.
+            Err(error) if !error.is_unavailable() && batch.iter().any(|one| !is_refusal(one)) => {
+                tracing::error!(error = %error, "a result was refused by the database; its job fails");
+                let refusals: Vec<_> = batch.iter().map(refusal).collect();
+                return Box::pin(settle_batch(session, &refusals, hard)).await;
+            }
             Err(error) => {
                 let jobs: Vec<_> = batch.iter().map(|one| one.fence.job.to_string()).collect();
                 tracing::error!(error = %error, jobs = ?jobs, "not settled; the jobs go back when the lease passes");
@@ -71,6 +79,24 @@ async fn settle_batch(session: &Session, batch: &[Settlement], hard: &Cancellati
             }
         }
     }
+}
+
+/// What is said instead of a result the database does not take: nothing of it, or that would be refused again.
+fn refusal(settlement: &Settlement) -> Settlement {
+    let sentence = "The database refused this attempt's result; the runner's log says why.";
+    Settlement {
+        fence: settlement.fence,
+        ending: Ending::Failed(Failure::new(Code::Internal, sentence)),
+        step: None,
+    }
+}
+
+fn is_refusal(settlement: &Settlement) -> bool {
+    settlement.step.is_none()
+        && settlement
+            .ending
+            .failure()
+            .is_some_and(|failure| failure.code == Code::Internal)
 }
 
 fn report(batch: &[Settlement], settled: &[crate::domain::id::JobId]) {

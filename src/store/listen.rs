@@ -5,8 +5,17 @@ use sqlx::postgres::PgListener;
 use super::database::DatabaseUrl;
 use super::{Executor, Result};
 
-/// Work has come to a queue; the payload is its name.
+/// Work has come to a queue; the payload is its name, with a `!` behind it when some of it is urgent.
 pub const WORK: &str = "orchestrator_work";
+
+/// What [`WORK`] says: the queue, and whether something in it goes before most.
+#[must_use]
+pub fn work(payload: &str) -> (&str, bool) {
+    // No name of a queue has a `!`.
+    payload
+        .strip_suffix('!')
+        .map_or((payload, false), |queue| (queue, true))
+}
 
 /// A runner session is to look whether something is asked of it; the payload is its id.
 pub const CONTROL: &str = "orchestrator_control";

@@ -141,6 +141,7 @@ fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>, program: 
     env.push(("HOME".into(), workspace.clone()));
     env.push(("ORCHESTRATOR_JOB_ID".into(), place.job.fence.job.to_string()));
     env.push(("ORCHESTRATOR_STEP_ID".into(), step.step_id.clone()));
+    env.push(("ORCHESTRATOR_ATTEMPT".into(), place.job.fence.attempt.to_string()));
     env.push(("ORCHESTRATOR_WORKSPACE".into(), workspace));
     env.extend(program.env);
     // The step's own come last, so that they win.

@@ -12,7 +12,7 @@ use orchestrator::store::runner::NewSession;
 use serde_json::json;
 
 use super::{Ground, with};
-use crate::support::until;
+use crate::support::{ask, tell, until};
 
 #[tokio::test]
 async fn a_runner_killed_in_any_step_is_followed_by_one_that_goes_on_there() {
@@ -57,6 +57,32 @@ async fn a_runner_killed_in_any_step_is_followed_by_one_that_goes_on_there() {
     assert_eq!(
         ground.ended(job).await,
         "one:succeeded two:succeeded three:succeeded four:succeeded"
+    );
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_taken_up_by_the_session_that_made_it() {
+    let ground = Ground::new().await;
+    let mut runner = ground.runner(&[]);
+    // Claims fail until this is undone.
+    tell(&ground.pool, "alter table queue rename to queue_away").await;
+    runner.hear("no work could be claimed");
+    let job = ground
+        .submit(json!({ "steps": [ground.step("only", "true")] }))
+        .await;
+    // As the server does it for a claim whose client loses the connection just then.
+    tell(
+        &ground.pool,
+        "update job set state = 'running', attempt = 1, runner_id = (select id from runner), claimed_at = now(), started_at = now();
+         alter table queue_away rename to queue",
+    )
+    .await;
+    runner.hear("taken up now");
+    ground.reaches(job, "succeeded").await;
+    assert_eq!(ground.trace(), "only");
+    assert_eq!(
+        ask(&ground.pool, "select string_agg(outcome, ' ') from attempt").await,
+        "succeeded"
     );
 }
 
@@ -131,7 +157,7 @@ async fn a_failure_before_the_runner_vanished_is_not_forgotten() {
     let _runner = ground.runner(&[]);
     ground.reaches(job, "failed exit_nonzero").await;
     assert_eq!(ground.trace(), "s2");
-    let message = crate::support::ask(
+    let message = ask(
         &ground.pool,
         &format!("select message from job where id = '{job}'"),
     )

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use orchestrator::domain::attempt::{Ending, Failure, Fence};
 use orchestrator::domain::job::Code;
-use orchestrator::store::claim::claim;
+use orchestrator::store::claim::{Place, claim, claim_after, unheard};
 use orchestrator::store::expire::expire;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{log, runner};
@@ -68,6 +68,72 @@ async fn higher_priority_is_claimed_first_then_the_older() {
         .unwrap();
     let order: Vec<_> = claimed.iter().map(|claimed| claimed.fence.job).collect();
     assert_eq!(order, [urgent, old, new]);
+}
+
+#[tokio::test]
+async fn claim_behind_a_place_finds_what_follows_it_in_its_priority_and_nothing_before() {
+    let database = database().await;
+    let pool = database.pool();
+    let (project, runner) = (demo(&pool).await, session(&pool).await);
+    let mut jobs = Vec::new();
+    for _ in 0..6 {
+        jobs.push(due(&pool, project).await);
+    }
+    let of = async |limit, after| {
+        let claimed = claim_after(&pool, runner, "default", "", limit, after)
+            .await
+            .unwrap();
+        let place = claimed.last().map(Place::from);
+        (
+            claimed.into_iter().map(|job| job.fence.job).collect::<Vec<_>>(),
+            place,
+        )
+    };
+    let (first, place) = of(2, None).await;
+    assert_eq!(first, jobs[..2]);
+    // One that is more urgent, one that was due before, one that is less urgent.
+    for (job, change) in [
+        (jobs[2], "priority = 1"),
+        (jobs[3], "run_at = now() - interval '1 day'"),
+        (jobs[5], "priority = -1"),
+    ] {
+        tell(&pool, &format!("update job set {change} where id = '{job}'")).await;
+    }
+    let (behind, _) = of(10, place).await;
+    assert_eq!(behind, jobs[4..5]);
+    let (left, _) = of(10, None).await;
+    assert_eq!(left, [jobs[2], jobs[3], jobs[5]]);
+}
+
+#[tokio::test]
+async fn what_a_session_holds_without_knowing_it_is_found() {
+    let database = database().await;
+    let pool = database.pool();
+    let (project, runner, other) = (demo(&pool).await, session(&pool).await, session(&pool).await);
+    for _ in 0..3 {
+        due(&pool, project).await;
+    }
+    claim(&pool, other, "default", "", 1).await.unwrap();
+    let known = claim(&pool, runner, "default", "", 1).await.unwrap()[0].fence;
+    let lost = claim(&pool, runner, "default", "", 1).await.unwrap().remove(0);
+    let found = unheard(&pool, runner, &[known]).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].fence, found[0].claimed_at),
+        (lost.fence, lost.claimed_at)
+    );
+    assert!(
+        unheard(&pool, runner, &[known, lost.fence])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    // The job of an earlier attempt is not the one that is known.
+    let earlier = Fence {
+        attempt: 0,
+        ..lost.fence
+    };
+    assert_eq!(unheard(&pool, runner, &[known, earlier]).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
