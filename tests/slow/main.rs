@@ -8,6 +8,7 @@
 mod alerts;
 mod backup;
 mod browser;
+mod chaos;
 mod client;
 mod developer;
 mod fuzz;
@@ -17,5 +18,5 @@ mod output;
 mod pgbouncer;
 mod schemathesis;
 #[path = "../it/support.rs"]
-#[expect(dead_code, reason = "the fast tests use what these do not")]
+#[expect(dead_code, unused_imports, reason = "the fast tests use what these do not")]
 mod support;
