@@ -56,8 +56,10 @@ use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::app::authenticate::Tokens;
 use crate::app::feed::Feed;
 use crate::app::hint::Hints;
+use crate::app::submit::Together;
 use crate::domain::seal::Keyring;
 use crate::store::Pool;
 use admission::{Admission, Streams};
@@ -75,6 +77,10 @@ pub struct Api {
     pub pool: Pool,
     /// Where to say that work has come.
     pub hints: Hints,
+    /// Where to look up who is calling.
+    pub tokens: Tokens,
+    /// Where to leave a request for one job.
+    pub together: Together,
     /// What operators may set.
     pub settings: Settings,
     /// What opens the secrets of hooks and callbacks. `None`: this server keeps none.

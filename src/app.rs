@@ -15,6 +15,7 @@ pub mod environment;
 pub mod feed;
 pub mod fire_due;
 pub mod follow;
+pub mod gather;
 pub mod hint;
 pub mod hooks;
 pub mod idempotency;

@@ -91,12 +91,13 @@ pub(super) async fn caller(parts: &mut Parts, api: &Api) -> Result<Caller, Probl
         return Ok(known.clone());
     }
     let secret = presented(parts)?;
-    let caller = match authenticate(&api.pool, &secret).await {
+    let caller = match authenticate(&api.tokens, &secret).await {
         Ok(caller) => caller,
         Err(authenticate::Error::Unknown) => {
             return Err(refused("the token is unknown, revoked or expired"));
         }
-        Err(authenticate::Error::Store(error)) => return Err(error.into()),
+        Err(authenticate::Error::Store(error)) => return Err((&*error).into()),
+        Err(authenticate::Error::Lost) => return Err(Problem::internal()),
     };
     tracing::Span::current().record("caller", &caller.actor);
     parts.extensions.insert(caller.clone());

@@ -144,6 +144,8 @@ impl From<submit::Error> for Problem {
                 Self::new(Kind::Conflict, error.to_string()).with_header(header::RETRY_AFTER, "0")
             }
             submit::Error::Store(error) => error.into(),
+            submit::Error::Together(error) => (&*error).into(),
+            submit::Error::Lost => Self::internal(),
         }
     }
 }
@@ -165,7 +167,7 @@ pub(super) async fn accept(
         }
         spec.idempotency_key = key;
     }
-    Ok(submit::submit(&api.pool, &api.hints, caller, &spec).await?)
+    Ok(submit::submit_with_others(&api.pool, &api.hints, &api.together, caller, spec).await?)
 }
 
 /// A job that is in the table.

@@ -165,6 +165,12 @@ impl Problem {
 
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&store::Error> for Problem {
+    fn from(error: &store::Error) -> Self {
         if error.is_unavailable() {
             tracing::warn!(error = %error, "the database did not answer a request");
             return Self::new(

@@ -1,9 +1,13 @@
 //! Who is calling, and what they may do.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 
+use super::gather::Gather;
 use crate::domain::id::{ProjectId, TokenId};
 use crate::domain::token::{self, Scope, TokenHash};
+use crate::store::token::Token;
 use crate::store::{self, Pool};
 
 /// Somebody who may do something.
@@ -54,7 +58,47 @@ pub enum Error {
     Unknown,
     /// PostgreSQL could not say.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(Arc<store::Error>),
+    /// Whoever was to look is gone.
+    #[error("nobody looked the token up; send the request again")]
+    Lost,
+}
+
+/// Looks at once.
+const LOOKS: usize = 2;
+/// Most secrets looked up at once.
+const MOST: usize = 100;
+
+/// Looks secrets up, those of callers that come at the same time with one statement. Nothing is remembered: a token that is
+/// revoked opens nothing from then on.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    pool: Pool,
+    found: Gather<TokenHash, Result<Option<Token>, Arc<store::Error>>>,
+}
+
+impl Tokens {
+    /// Looks them up there.
+    #[must_use]
+    pub fn of(pool: &Pool) -> Self {
+        let looked_at = pool.clone();
+        let found = Gather::start(LOOKS, MOST, move |hashes: Vec<TokenHash>| {
+            let pool = looked_at.clone();
+            async move {
+                match store::token::by_hashes(&pool, &hashes).await {
+                    Ok(tokens) => tokens.into_iter().map(Ok).collect(),
+                    Err(error) => {
+                        let error = Arc::new(error);
+                        hashes.iter().map(|_| Err(error.clone())).collect()
+                    }
+                }
+            }
+        });
+        Self {
+            pool: pool.clone(),
+            found,
+        }
+    }
 }
 
 /// Finds out who presents `secret`.
@@ -63,17 +107,19 @@ pub enum Error {
 ///
 /// [`Error::Unknown`] for every secret that opens nothing, whatever the reason; [`Error::Store`] when
 /// the database is away.
-pub async fn authenticate(pool: &Pool, secret: &SecretString) -> Result<Caller, Error> {
+pub async fn authenticate(tokens: &Tokens, secret: &SecretString) -> Result<Caller, Error> {
     let secret = secret.expose_secret();
     if !token::is_whole(secret) {
         return Err(Error::Unknown);
     }
-    let found = store::token::by_hash(pool, &TokenHash::of(secret)).await?;
+    let found = tokens.found.ask(TokenHash::of(secret)).await.ok_or(Error::Lost)?;
+    let found = found.map_err(Error::Store)?;
     let token = found
         .filter(|token| token.revoked_at.is_none() && !token.expired)
         .ok_or(Error::Unknown)?;
     if token.seldom_used {
-        store::token::touch(pool, token.id).await?;
+        let touched = store::token::touch(&tokens.pool, token.id).await;
+        touched.map_err(|error| Error::Store(Arc::new(error)))?;
     }
     Ok(Caller {
         token: Some(token.id),

@@ -61,23 +61,28 @@ impl Session {
     ///
     /// [`store::Error`] when PostgreSQL is away.
     pub async fn claim(&self, queue: &str, label: &str, limit: u32) -> Result<Vec<Claimed>> {
-        self.claim_after(queue, label, limit, None).await
+        self.claim_behind(queue, label, limit, None).await
     }
 
-    /// The same behind a place in the order of claiming; see [`store::claim::claim_after`].
+    /// The same, behind a place in the order of claiming if there is one; see [`store::claim::claim_behind`].
     ///
     /// # Errors
     ///
     /// [`store::Error`] when PostgreSQL is away.
-    pub async fn claim_after(
+    pub async fn claim_behind(
         &self,
         queue: &str,
         label: &str,
         limit: u32,
-        after: Option<Place>,
+        place: Option<Place>,
     ) -> Result<Vec<Claimed>> {
         let begun = std::time::Instant::now();
-        let claimed = store::claim::claim_after(&self.pool, self.id, queue, label, limit, after).await?;
+        let claimed = match place {
+            None => store::claim::claim(&self.pool, self.id, queue, label, limit).await?,
+            Some(place) => {
+                store::claim::claim_behind(&self.pool, self.id, queue, label, limit, place).await?
+            }
+        };
         metrics::histogram!("orchestrator_claim_seconds").record(begun.elapsed());
         for job in &claimed {
             let waited = (job.claimed_at - job.due_at).to_std().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Requests become jobs: accepted means committed, and of several all or none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -17,6 +18,9 @@ use crate::store::insert::{Inserted, NewJob};
 use crate::store::{self, Connection, Pool};
 
 mod needs;
+mod together;
+
+pub use together::{Together, together};
 
 /// Most jobs of one request.
 pub const MOST: usize = 1000;
@@ -58,6 +62,40 @@ pub enum Error {
     /// PostgreSQL refused or is away.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The same, told to everybody whose request went with the same statement.
+    #[error(transparent)]
+    Together(Arc<store::Error>),
+    /// Whoever was to put the request in is gone.
+    #[error("nothing is known of what came of the request; send it again under an idempotency key")]
+    Lost,
+}
+
+/// Puts one job in, in one commit with whatever others ask for just now.
+///
+/// # Errors
+///
+/// [`Error`], which says what to do; nothing is stored then.
+pub async fn submit_with_others(
+    pool: &Pool,
+    hints: &Hints,
+    together: &Together,
+    caller: &Caller,
+    spec: JobSpec,
+) -> Result<Accepted, Error> {
+    // Needs are looked at and marked in a transaction of the request's own.
+    if !spec.needs.is_empty() {
+        return submit(pool, hints, caller, &spec).await;
+    }
+    if !caller.may(Scope::Submit) {
+        return Err(Error::Scope);
+    }
+    let wrong = agents::violations(pool, std::slice::from_ref(&spec), |_| String::new()).await?;
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let caller = caller.clone();
+    let answer = together.ask(together::Request { caller, spec }).await;
+    answer.ok_or(Error::Lost)?
 }
 
 /// Puts one job in.
@@ -236,21 +274,25 @@ async fn projects<'a>(
         if projects.contains_key(alias) {
             continue;
         }
-        match store::project::by_alias(pool, alias).await? {
-            Some(project) if caller.reaches(project.id) => drop(projects.insert(alias, project.id)),
-            // Whoever sees every project learns that it does not exist; others learn nothing of it.
-            None if caller.projects.is_none() => {
-                return Err(Error::Invalid(vec![Violation::new(
-                    format!("{}project_id", path(index)),
-                    format!(
-                        "there is no project named {alias:?}; make it first, or set it in PROJECT_ALIASES"
-                    ),
-                )]));
-            }
-            _ => return Err(Error::Project(alias.to_owned())),
-        }
+        let found = store::project::by_alias(pool, alias)
+            .await?
+            .map(|project| project.id);
+        projects.insert(alias, project(found, caller, alias, &path(index))?);
     }
     Ok(projects)
+}
+
+/// The project that `found` by `alias`, if the caller reaches it.
+fn project(found: Option<ProjectId>, caller: &Caller, alias: &str, path: &str) -> Result<ProjectId, Error> {
+    match found {
+        Some(project) if caller.reaches(project) => Ok(project),
+        // Whoever sees every project learns that it does not exist; others learn nothing of it.
+        None if caller.projects.is_none() => Err(Error::Invalid(vec![Violation::new(
+            format!("{path}project_id"),
+            format!("there is no project named {alias:?}; make it first, or set it in PROJECT_ALIASES"),
+        )])),
+        _ => Err(Error::Project(alias.to_owned())),
+    }
 }
 
 /// What was asked for, as one number: a repeat has the same.

@@ -8,9 +8,11 @@ use tokio::net::TcpListener;
 
 use super::database;
 use crate::alive::Alive;
+use crate::app::authenticate::Tokens;
 use crate::app::backoff::Backoff;
 use crate::app::environment;
 use crate::app::hint::Hints;
+use crate::app::submit::together;
 use crate::app::{idempotency, schema};
 use crate::domain::seal::Keyring;
 use crate::shutdown::Stop;
@@ -87,6 +89,8 @@ pub(super) async fn serve(
     tokio::spawn(idempotency::forget_old(pool.clone(), stop.soft.clone()));
     tracing::info!(http.address = %listener.local_addr()?, "API listening");
     let api = api::Api {
+        tokens: Tokens::of(&pool),
+        together: together(&pool, &hints),
         pool,
         hints,
         settings,

@@ -1,7 +1,7 @@
 //! The lanes a session claims from, and how far each was worked off.
 //!
 //! A lane is a queue and a label: one ordered range of the index that claims read. While there is more than fits, the
-//! next claim goes on where the last one ended (see [`crate::store::claim::claim_after`]), so that it does not walk
+//! next claim goes on where the last one ended (see [`crate::store::claim::claim_behind`]), so that it does not walk
 //! over what was claimed before. It begins at the start again when it found less than it was asked for, when a hint
 //! says that something urgent has come, and now and then in any case: for what is due earlier than what was claimed
 //! last, because it was tried again, or committed late. Such a job waits [`RESCAN`] at most, or ten times as long as a

@@ -219,7 +219,7 @@ impl Work {
         let limit = asked.try_into().unwrap_or(u32::MAX);
         let claimed = self
             .session
-            .claim_after(&lane.queue, &lane.label, limit, place)
+            .claim_behind(&lane.queue, &lane.label, limit, place)
             .await?;
         lane.note(place, &claimed, asked, began, Instant::now());
         let found = !claimed.is_empty();

@@ -49,6 +49,54 @@ impl From<&Claimed> for Place {
     }
 }
 
+/// The claim, of jobs for which `$place` holds as well.
+///
+/// A statement for each place rather than one condition that may be absent: a plan for all parameters, which PostgreSQL
+/// may come to use, would not find that condition in the index.
+macro_rules! claim {
+    ($db:expr, $place:tt, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"
+            -- Materialised, or the planner may run the limited subquery again and claim more than the limit.
+            with due as materialized (
+                select id
+                  from job
+                 where queue = $2 and runs_on = $4 and state = 'available'
+                   and exists (select from runner
+                                where runner.id = $1 and ended_at is null and drain_asked_at is null
+                                  and lease_expires_at > now())
+                   and not exists (select from queue where name = $2 and paused_at is not null)
+            "# + $place + r#"
+                 order by priority desc, run_at, id
+                 limit $3
+                   for update skip locked
+            ), claimed as (
+                update job
+                   set state = 'running', attempt = attempt + 1, runner_id = $1, claimed_at = now(),
+                       started_at = coalesce(started_at, now())
+                  from due
+                 where job.id = due.id
+                returning job.id, job.project_id, job.attempt, job.step_position, job.step_retries, job.claimed_at,
+                          job.priority, job.run_at
+            ), logged as (
+                insert into event (project_id, job_id, attempt, kind, actor)
+                select project_id, id, attempt, 'job.running', 'runner:' || $1::text from claimed
+            )
+            select claimed.id, claimed.attempt, claimed.step_position, claimed.step_retries,
+                   claimed.claimed_at as "claimed_at!", claimed.run_at as due_at, claimed.priority,
+                   job_spec.spec as "spec: Box<RawValue>", project.alias, project.directory
+              from claimed
+              join job_spec on job_spec.job_id = claimed.id
+              join project on project.id = claimed.project_id
+             order by claimed.priority desc, claimed.run_at, claimed.id
+            "#,
+            $($argument),+
+        )
+        .fetch_all($db)
+    };
+}
+
 /// Claims up to `limit` due jobs of `queue` for the session `runner` and opens an attempt for each.
 ///
 /// A job is due when it is `available`; the database's clock made it so. Delivery is at least once:
@@ -58,7 +106,7 @@ impl From<&Claimed> for Place {
 /// # Errors
 ///
 /// [`super::Error::Unavailable`] when PostgreSQL cannot be reached; whatever was claimed just then
-/// comes back when the session's lease passes.
+/// is the session's all the same, see [`unheard`].
 pub async fn claim(
     db: impl Executor<'_>,
     runner: RunnerId,
@@ -66,10 +114,11 @@ pub async fn claim(
     label: &str,
     limit: u32,
 ) -> Result<Vec<Claimed>> {
-    claim_after(db, runner, queue, label, limit, None).await
+    let rows = claim!(db, "", runner.0, queue, i64::from(limit), label).await?;
+    Ok(rows.into_iter().map(Claimed::from).collect())
 }
 
-/// The same, but only jobs of the priority of `after` that come behind it.
+/// The same, but only jobs of the priority of `place` that come behind it.
 ///
 /// Jobs that were claimed leave entries in the index until vacuum takes them out, which it cannot while any
 /// transaction is older: a claim from the start then walks over all of them. Measured with a transaction held open
@@ -80,57 +129,25 @@ pub async fn claim(
 /// # Errors
 ///
 /// As [`claim`].
-pub async fn claim_after(
+pub async fn claim_behind(
     db: impl Executor<'_>,
     runner: RunnerId,
     queue: &str,
     label: &str,
     limit: u32,
-    after: Option<Place>,
+    place: Place,
 ) -> Result<Vec<Claimed>> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"
-        -- Materialised, or the planner may run the limited subquery again and claim more than `limit`.
-        with due as materialized (
-            select id
-              from job
-             where queue = $2 and runs_on = $4 and state = 'available'
-               and ($5::smallint is null or (priority = $5 and (run_at, id) > ($6::timestamptz, $7::uuid)))
-               and exists (select from runner
-                            where runner.id = $1 and ended_at is null and drain_asked_at is null
-                              and lease_expires_at > now())
-               and not exists (select from queue where name = $2 and paused_at is not null)
-             order by priority desc, run_at, id
-             limit $3
-               for update skip locked
-        ), claimed as (
-            update job
-               set state = 'running', attempt = attempt + 1, runner_id = $1, claimed_at = now(),
-                   started_at = coalesce(started_at, now())
-              from due
-             where job.id = due.id
-            returning job.id, job.project_id, job.attempt, job.step_position, job.step_retries, job.claimed_at, job.priority, job.run_at
-        ), logged as (
-            insert into event (project_id, job_id, attempt, kind, actor)
-            select project_id, id, attempt, 'job.running', 'runner:' || $1::text from claimed
-        )
-        select claimed.id, claimed.attempt, claimed.step_position, claimed.step_retries, claimed.claimed_at as "claimed_at!",
-               claimed.run_at as due_at, claimed.priority, job_spec.spec as "spec: Box<RawValue>", project.alias, project.directory
-          from claimed
-          join job_spec on job_spec.job_id = claimed.id
-          join project on project.id = claimed.project_id
-         order by claimed.priority desc, claimed.run_at, claimed.id
-        "#,
+    let rows = claim!(
+        db,
+        "and priority = $5 and (run_at, id) > ($6, $7)",
         runner.0,
         queue,
         i64::from(limit),
         label,
-        after.map(|place| place.priority),
-        after.map(|place| place.due_at),
-        after.map(|place| place.job),
+        place.priority,
+        place.due_at,
+        place.job,
     )
-    .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(Claimed::from).collect())
 }

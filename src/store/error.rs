@@ -36,6 +36,17 @@ impl Error {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// Whether the server cannot be had at all, so that a smaller statement fares no better.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        let Self::Unavailable(error) = self else {
+            return false;
+        };
+        // A lock that was not given, or a race that was lost, is the statement's own.
+        let code = error.as_database_error().and_then(|answer| answer.code());
+        code.is_none_or(|code| !code.starts_with("40") && code != "55P03")
+    }
+
     /// The name of the constraint the statement would have broken, if that is why it was refused.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {

@@ -84,7 +84,8 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
                    project_limited, concurrency_key, concurrency_limit, unique_key, spec ? 'callback_url'
               from input
              where idempotency_key is null or id in (select job_id from keyed)
-             order by id
+             -- Unique keys in one order everywhere, as the idempotency keys above: two batches then never wait for each other.
+             order by project_id, unique_key, id
             on conflict do nothing
             returning id, project_id, state, gate
         ), specified as (

@@ -1,5 +1,7 @@
 //! Projects: aliases of source directories, with what operators say about them.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -33,6 +35,24 @@ pub async fn by_alias(db: impl Executor<'_>, alias: &str) -> Result<Option<Proje
         alias: row.alias,
         directory: row.directory,
     }))
+}
+
+/// The projects of these aliases that there are, by alias.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn by_aliases(db: impl Executor<'_>, aliases: &[&str]) -> Result<HashMap<String, ProjectId>> {
+    let rows = sqlx::query!(
+        "select id, alias from project where alias = any ($1)",
+        aliases as &[&str]
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.alias, ProjectId(row.id)))
+        .collect())
 }
 
 /// Makes the project named `alias`, or points it at `directory` if it exists.

@@ -29,35 +29,45 @@ pub struct Token {
     pub seldom_used: bool,
 }
 
-/// The token whose secret has this hash.
+/// The tokens whose secrets have these hashes, in their order.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn by_hash(db: impl Executor<'_>, hash: &TokenHash) -> Result<Option<Token>> {
-    let row = sqlx::query!(
+pub async fn by_hashes(db: impl Executor<'_>, hashes: &[TokenHash]) -> Result<Vec<Option<Token>>> {
+    let asked: Vec<&[u8]> = hashes.iter().map(|hash| &hash.0[..]).collect();
+    let rows = sqlx::query!(
         r#"
         select id, name, hash, scopes, every_project, revoked_at,
                coalesce(expires_at <= now(), false) as "expired!",
                coalesce(last_used_at < now() - interval '1 minute', true) as "seldom_used!",
                array(select project_id from token_project where token_id = token.id) as "projects!"
           from token
-         where hash = $1
+         where hash = any ($1)
         "#,
-        &hash.0[..],
+        &asked as &[&[u8]],
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await?;
+    let found = rows.into_iter().map(|row| {
+        let token = Token {
+            id: TokenId(row.id),
+            name: row.name,
+            scopes: row.scopes.iter().filter_map(|scope| scope.parse().ok()).collect(),
+            projects: (!row.every_project).then(|| row.projects.into_iter().map(ProjectId).collect()),
+            revoked_at: row.revoked_at,
+            expired: row.expired,
+            seldom_used: row.seldom_used,
+        };
+        (row.hash, token)
+    });
+    let found: Vec<_> = found.collect();
     // The index compared bytes as they came; only a whole match in constant time counts.
-    Ok(row.filter(|row| hash.matches(&row.hash)).map(|row| Token {
-        id: TokenId(row.id),
-        name: row.name,
-        scopes: row.scopes.iter().filter_map(|scope| scope.parse().ok()).collect(),
-        projects: (!row.every_project).then(|| row.projects.into_iter().map(ProjectId).collect()),
-        revoked_at: row.revoked_at,
-        expired: row.expired,
-        seldom_used: row.seldom_used,
-    }))
+    let of = |hash: &TokenHash| found.iter().find(|(stored, _)| hash.matches(stored));
+    Ok(hashes
+        .iter()
+        .map(|hash| of(hash).map(|(_, token)| token.clone()))
+        .collect())
 }
 
 /// Whether the token is good now: neither revoked nor expired, by the database's clock.

@@ -5,6 +5,8 @@ mod limits;
 mod model;
 mod needs;
 mod operators;
+mod together;
+mod wakeups;
 
 use std::time::Duration;
 

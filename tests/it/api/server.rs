@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use orchestrator::api::{Api, Looked, Settings, serve};
+use orchestrator::app::authenticate::Tokens;
 use orchestrator::app::environment::first_project_and_token;
 use orchestrator::app::hint::Hints;
+use orchestrator::app::submit::together;
 use orchestrator::domain::environment::Alias;
 use orchestrator::domain::id::{JobId, ProjectId};
 use orchestrator::domain::seal::Keyring;
@@ -49,9 +51,12 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
+        let hints = Hints::start(pool.clone());
         let api = Api {
             pool: pool.clone(),
-            hints: Hints::start(pool.clone()),
+            tokens: Tokens::of(&pool),
+            together: together(&pool, &hints),
+            hints,
             settings,
             keys: Some(Keyring::generate().expose_secret().parse().unwrap()),
             metrics: metrics(),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use orchestrator::domain::attempt::{Ending, Failure, Fence};
 use orchestrator::domain::job::Code;
-use orchestrator::store::claim::{Place, claim, claim_after, unheard};
+use orchestrator::store::claim::{Claimed, Place, claim, claim_behind, unheard};
 use orchestrator::store::expire::expire;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{log, runner};
@@ -79,18 +79,10 @@ async fn claim_behind_a_place_finds_what_follows_it_in_its_priority_and_nothing_
     for _ in 0..6 {
         jobs.push(due(&pool, project).await);
     }
-    let of = async |limit, after| {
-        let claimed = claim_after(&pool, runner, "default", "", limit, after)
-            .await
-            .unwrap();
-        let place = claimed.last().map(Place::from);
-        (
-            claimed.into_iter().map(|job| job.fence.job).collect::<Vec<_>>(),
-            place,
-        )
-    };
-    let (first, place) = of(2, None).await;
-    assert_eq!(first, jobs[..2]);
+    let of = |claimed: Vec<Claimed>| claimed.into_iter().map(|job| job.fence.job).collect::<Vec<_>>();
+    let first = claim(&pool, runner, "default", "", 2).await.unwrap();
+    let place = Place::from(&first[1]);
+    assert_eq!(of(first), jobs[..2]);
     // One that is more urgent, one that was due before, one that is less urgent.
     for (job, change) in [
         (jobs[2], "priority = 1"),
@@ -99,10 +91,12 @@ async fn claim_behind_a_place_finds_what_follows_it_in_its_priority_and_nothing_
     ] {
         tell(&pool, &format!("update job set {change} where id = '{job}'")).await;
     }
-    let (behind, _) = of(10, place).await;
-    assert_eq!(behind, jobs[4..5]);
-    let (left, _) = of(10, None).await;
-    assert_eq!(left, [jobs[2], jobs[3], jobs[5]]);
+    let behind = claim_behind(&pool, runner, "default", "", 10, place)
+        .await
+        .unwrap();
+    assert_eq!(of(behind), jobs[4..5]);
+    let left = claim(&pool, runner, "default", "", 10).await.unwrap();
+    assert_eq!(of(left), [jobs[2], jobs[3], jobs[5]]);
 }
 
 #[tokio::test]
