@@ -12,6 +12,7 @@ mod chaos;
 mod client;
 mod developer;
 mod fuzz;
+mod lease;
 mod migrations;
 mod million;
 mod output;

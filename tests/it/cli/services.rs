@@ -156,6 +156,13 @@ async fn runner_frozen_past_its_lease_records_nothing_when_it_wakes() {
     assert_eq!(house.ends(job).await, "succeeded");
     first.signal(SIGCONT);
     first.hear("lease");
+    first.signal(SIGTERM);
+    first.end();
+    let said = first.said();
+    let lost = said
+        .lines()
+        .filter(|line| line.contains("lease") && line.contains("lost"));
+    assert_eq!(lost.count(), 1, "{said}");
     let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
     assert_eq!(ask(&house.pool, history).await, "1 lost, 2 succeeded");
     assert_eq!(

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use orchestrator::app::control::{cancel, retry};
+use orchestrator::app::control::{cancel, decide, pause_queue, retry};
 use orchestrator::app::lease::Session;
 use orchestrator::app::maintain::{expire, promote};
+use orchestrator::domain::approval::{Decision, Word};
 use orchestrator::domain::attempt::{Ending, Failure, Fence};
 use orchestrator::domain::id::JobId;
 use orchestrator::domain::job::Code;
@@ -18,7 +19,7 @@ use crate::support::{ask, database, tell};
 
 #[derive(Clone, Copy, Debug)]
 enum Operation {
-    Submit,
+    Submit { priority: i16 },
     SubmitLater,
     Claim { runner: usize, limit: u32 },
     End { runner: usize, held: usize, how: How },
@@ -27,6 +28,8 @@ enum Operation {
     Due,
     Cancel { job: usize },
     Retry { job: usize },
+    Decide { job: usize, approve: bool },
+    PauseQueue { paused: bool },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,7 @@ enum How {
     Failed,
     Retried,
     HandedBack,
+    Asked,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -43,10 +47,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         Just(How::Succeeded),
         Just(How::Failed),
         Just(How::Retried),
-        Just(How::HandedBack)
+        Just(How::HandedBack),
+        Just(How::Asked)
     ];
     prop_oneof![
-        4 => Just(Submit),
+        4 => (-1..=1_i16).prop_map(|priority| Submit { priority }),
         1 => Just(SubmitLater),
         5 => (0..2usize, 1..4u32).prop_map(|(runner, limit)| Claim { runner, limit }),
         6 => (0..2usize, 0..8usize, how).prop_map(|(runner, held, how)| End { runner, held, how }),
@@ -55,6 +60,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Due),
         2 => (0..12usize).prop_map(|job| Cancel { job }),
         2 => (0..12usize).prop_map(|job| Retry { job }),
+        2 => (0..12usize, any::<bool>()).prop_map(|(job, approve)| Decide { job, approve }),
+        1 => any::<bool>().prop_map(|paused| PauseQueue { paused }),
     ]
 }
 
@@ -62,6 +69,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Job {
     state: &'static str,
+    priority: i16,
     attempt: i32,
     losses: i16,
     cancel_asked: bool,
@@ -72,6 +80,7 @@ struct Job {
 struct Both {
     queue: Queue,
     runners: Vec<Session>,
+    paused: bool,
     jobs: BTreeMap<JobId, Job>,
     /// Every claim that was ever answered: also the late ones try to end.
     fences: Vec<(usize, Fence, bool)>,
@@ -84,6 +93,7 @@ impl Both {
         Self {
             queue,
             runners,
+            paused: false,
             jobs: BTreeMap::new(),
             fences: Vec::new(),
         }
@@ -103,9 +113,9 @@ impl Both {
 
     async fn apply(&mut self, operation: Operation) {
         match operation {
-            Operation::Submit => self.submit("available", json!({})).await,
+            Operation::Submit { priority } => self.submit("available", priority, json!({})).await,
             Operation::SubmitLater => {
-                self.submit("scheduled", json!({ "run_at": "2999-01-01T00:00:00Z" }))
+                self.submit("scheduled", 0, json!({ "run_at": "2999-01-01T00:00:00Z" }))
                     .await;
             }
             Operation::Claim { runner, limit } => self.claim(runner, limit).await,
@@ -115,13 +125,17 @@ impl Both {
             Operation::Due => self.due().await,
             Operation::Cancel { job } => self.cancel(job).await,
             Operation::Retry { job } => self.retry(job).await,
+            Operation::Decide { job, approve } => self.decide(job, approve).await,
+            Operation::PauseQueue { paused } => self.pause_queue(paused).await,
         }
     }
 
-    async fn submit(&mut self, state: &'static str, fields: serde_json::Value) {
+    async fn submit(&mut self, state: &'static str, priority: i16, mut fields: serde_json::Value) {
+        fields["priority"] = json!(priority);
         let job = self.queue.submit(fields).await;
         let new = Job {
             state,
+            priority,
             attempt: 0,
             losses: 0,
             cancel_asked: false,
@@ -131,19 +145,30 @@ impl Both {
     }
 
     async fn claim(&mut self, runner: usize, limit: u32) {
-        let due = self.jobs.values().filter(|job| job.state == "available").count();
+        let due = self
+            .jobs
+            .values()
+            .filter(|job| job.state == "available" && !self.paused);
+        let due = due.count();
         let claimed = claim(&self.runners[runner], limit).await;
         assert_eq!(
             claimed.len(),
             due.min(limit as usize),
             "as many as are due, and no more than asked for"
         );
+        let least_urgent = claimed.iter().map(|fence| self.jobs[&fence.job].priority).min();
         for fence in claimed {
             let job = self.jobs.get_mut(&fence.job).unwrap();
             assert_eq!((job.state, job.attempt + 1), ("available", fence.attempt));
             (job.state, job.attempt) = ("running", fence.attempt);
             self.fences.push((runner, fence, true));
         }
+        let waiting = self.jobs.values().filter(|job| job.state == "available");
+        let most_urgent = waiting.map(|job| job.priority).max();
+        assert!(
+            least_urgent.is_none() || most_urgent <= least_urgent,
+            "nothing that waits is more urgent than what was claimed"
+        );
     }
 
     /// Ends any claim there ever was, live or not.
@@ -161,6 +186,7 @@ impl Both {
                 Duration::from_secs(3600),
             ),
             How::HandedBack => Ending::HandedBack,
+            How::Asked => Ending::Paused("Shall it go on?".to_owned()),
         };
         let settled = end(&self.runners[runner], fence, ending).await;
         assert_eq!(
@@ -175,7 +201,8 @@ impl Both {
             job.state = match (how, job.cancel_asked) {
                 (How::Succeeded, _) => "succeeded",
                 (How::Failed, _) => "failed",
-                (How::Retried | How::HandedBack, true) => "cancelled",
+                (How::Retried | How::HandedBack | How::Asked, true) => "cancelled",
+                (How::Asked, false) => "awaiting_approval",
                 (How::Retried, false) => "scheduled",
                 (How::HandedBack, false) => "available",
             };
@@ -222,7 +249,9 @@ impl Both {
         assert_eq!(done.is_ok(), !matches!(job.state, "succeeded" | "failed"));
         match job.state {
             "running" => job.cancel_asked = true,
-            "available" | "scheduled" => (job.state, job.cancel_asked) = ("cancelled", true),
+            "available" | "scheduled" | "awaiting_approval" => {
+                (job.state, job.cancel_asked) = ("cancelled", true)
+            }
             _ => {}
         }
     }
@@ -237,6 +266,48 @@ impl Both {
         }
     }
 
+    async fn decide(&mut self, job: usize, approve: bool) {
+        let Some(id) = self.nth(job) else { return };
+        let word = Word {
+            decision: if approve {
+                Decision::Approved
+            } else {
+                Decision::Rejected
+            },
+            comment: None,
+            prompt: None,
+            attempt: None,
+        };
+        let before = self.jobs[&id].clone();
+        let done = decide(
+            &self.queue.pool,
+            &self.queue.hints,
+            &self.queue.operator,
+            id,
+            &word,
+        )
+        .await;
+        let job = self.jobs.get_mut(&id).unwrap();
+        if before.state == "awaiting_approval" {
+            done.unwrap();
+            job.state = if approve { "available" } else { "failed" };
+        }
+    }
+
+    async fn pause_queue(&mut self, paused: bool) {
+        let Queue {
+            pool,
+            hints,
+            operator,
+            ..
+        } = &self.queue;
+        let changed = pause_queue(pool, hints, operator, "default", paused)
+            .await
+            .unwrap();
+        assert_eq!(changed, paused != self.paused);
+        self.paused = paused;
+    }
+
     async fn compare(&self) {
         for (id, job) in &self.jobs {
             let question = format!(
@@ -245,6 +316,7 @@ impl Both {
             );
             let Job {
                 state,
+                priority: _,
                 attempt,
                 losses,
                 cancel_asked,

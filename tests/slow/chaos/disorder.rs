@@ -1,5 +1,6 @@
 //! What is done to the processes: everything to everyone, in an order that the seed says.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -25,30 +26,18 @@ enum Act {
 /// Does everything to everyone, `ROUNDS` times, and leaves all of them running.
 pub(super) fn make(ground: &mut Ground, random: &mut StdRng) {
     let began = Instant::now();
-    // Who is let go when: services by their number.
-    let mut frozen: Vec<(Instant, usize)> = Vec::new();
+    let mut frozen = Vec::new();
     for _ in 0..ROUNDS {
         for act in round(ground, random) {
             println!("{:>6.1?} {}", began.elapsed(), told(ground, act));
-            if let Act::Kill(service) | Act::Freeze(service) | Act::Restart(service) = act {
-                frozen.retain(|(_, other)| *other != service);
-                ground.services[service].signal(Signal::SIGCONT);
+            match act {
+                Act::Freeze(service) => frozen.push(freeze(ground, random, service)),
+                _ => carry_out(ground, random, act),
             }
-            if let Act::Freeze(service) = act {
-                let length = freeze(ground, random, service);
-                frozen.push((Instant::now() + length, service));
-            } else {
-                carry_out(ground, random, act);
-            }
-            let next = Instant::now() + part(random, 200..1600);
-            while Instant::now() < next {
-                let_go(ground, &mut frozen, Instant::now());
-                std::thread::sleep(Duration::from_millis(10));
-            }
+            std::thread::sleep(part(random, 200..1600));
         }
     }
-    let last = frozen.iter().map(|(until, _)| *until).max();
-    last.inspect(|last| let_go(ground, &mut frozen, *last));
+    frozen.into_iter().for_each(|thaws| thaws.join().unwrap());
 }
 
 /// Everything that can be done, once, shuffled.
@@ -76,21 +65,19 @@ fn told(ground: &Ground, act: Act) -> String {
     }
 }
 
-fn freeze(ground: &Ground, random: &mut StdRng, service: usize) -> Duration {
-    ground.services[service].signal(Signal::SIGSTOP);
-    match ground.services[service].is_runner() {
+/// Goes on by itself, whatever else is done meanwhile; not if the service is killed by then.
+fn freeze(ground: &Ground, random: &mut StdRng, service: usize) -> JoinHandle<()> {
+    let service = &ground.services[service];
+    service.signal(Signal::SIGSTOP);
+    let length = match service.is_runner() {
         true => Duration::from_secs(LEASE) + part(random, 500..3000),
         false => part(random, 500..4000),
-    }
-}
-
-fn let_go(ground: &Ground, frozen: &mut Vec<(Instant, usize)>, now: Instant) {
-    frozen.retain(|(until, service)| {
-        if *until <= now {
-            ground.services[*service].signal(Signal::SIGCONT);
-        }
-        *until > now
-    });
+    };
+    let process = service.process();
+    std::thread::spawn(move || {
+        std::thread::sleep(length);
+        let _ = kill(process, Signal::SIGCONT);
+    })
 }
 
 fn carry_out(ground: &mut Ground, random: &mut StdRng, act: Act) {
@@ -102,6 +89,8 @@ fn carry_out(ground: &mut Ground, random: &mut StdRng, act: Act) {
                 _ => Signal::SIGTERM,
             };
             ground.services[service].signal(signal);
+            // It may be frozen, and would not hear the word to end.
+            ground.services[service].signal(Signal::SIGCONT);
             let said = ground.services[service].end();
             ground.said.push(said);
             std::thread::sleep(away / 4);

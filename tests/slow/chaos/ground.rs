@@ -153,8 +153,12 @@ impl Service {
         self.name.starts_with("runner")
     }
 
+    pub(super) fn process(&self) -> Pid {
+        Pid::from_raw(self.program.as_ref().unwrap().pid())
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
-        self.program.as_ref().unwrap().signal(signal);
+        kill(self.process(), signal).unwrap();
     }
 
     /// Waits for its end; answers with everything it said.
@@ -188,9 +192,9 @@ impl Server {
         let _ = self.cluster.take().unwrap().stop();
     }
 
-    /// In order: transactions are rolled back, sessions end.
+    /// In order: transactions are rolled back, sessions end. On a busy disk that may take longer than anybody waits.
     pub(super) fn stop(&mut self) {
-        self.cluster.take().unwrap().stop().unwrap();
+        let _ = self.cluster.take().unwrap().stop();
     }
 
     pub(super) fn start(&mut self) {
