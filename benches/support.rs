@@ -264,6 +264,11 @@ impl Service {
         Self { child, lines }
     }
 
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for a line that holds `text`.
     pub(crate) fn hear(&self, text: &str) -> String {
         self.lines
@@ -296,6 +301,12 @@ pub(crate) async fn tell(pool: &Pool, statements: &str) {
         .execute(pool)
         .await
         .unwrap();
+}
+
+/// The value that a share of all is not above.
+pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * share).round() as usize]
 }
 
 /// The value in the middle.

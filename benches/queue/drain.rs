@@ -10,7 +10,7 @@ use orchestrator::store::runner::NewSession;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{Pool, runner};
 
-use super::support::{Database, Goal, median, tell};
+use super::support::{Database, Goal, ask, median, tell};
 use super::{Bench, jobs, limits};
 
 /// Ended and future jobs of a table that was in use for long.
@@ -85,10 +85,12 @@ pub(super) async fn runner_drain(database: &Database, number: usize) -> f64 {
     let service = database.service(&["runner", "--slots", "1000"], &[("LOG_LEVEL", "info")]);
     service.hear("runner session open");
     tell(&pool, "checkpoint").await;
-    let began = Instant::now();
+    let (before, began) = (jobs::events(&pool).await, Instant::now());
     jobs::release(&pool).await;
-    jobs::all_done(&pool).await;
+    jobs::ended(&pool, number, before).await;
     let rate = number as f64 / began.elapsed().as_secs_f64();
+    let open = "select count(*) from job where state in ('running', 'available')";
+    assert_eq!(ask(&pool, open).await, "0");
     drop(service);
     pool.close().await;
     rate

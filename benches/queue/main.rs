@@ -1,6 +1,8 @@
-//! `cargo bench --bench queue`: how fast jobs drain, each figure beside a limit that was measured in the
-//! same run through the same driver. `-- --json` prints one object a line, `-- --smoke` does a hundredth of
-//! the work. A further group of figures is a file beside `drain.rs`; `-- drain` measures only that one.
+//! `cargo bench --bench queue`: how fast jobs get in, start, run and end, each figure beside a limit that was
+//! measured in the same run through the same driver, on a server of its own with durable settings.
+//!
+//! `-- --json` prints one object a line, `-- --smoke` does a hundredth of the work. Each group of figures is a file
+//! beside this one, and a word on the command line: `-- drain webhook` measures only those.
 
 #![allow(clippy::unwrap_used, reason = "what cannot go on ends the run")]
 #![allow(clippy::print_stdout, reason = "figures are its result")]
@@ -11,8 +13,15 @@
 mod support;
 
 mod drain;
+mod health;
+mod hogs;
+mod http;
 mod jobs;
+mod latency;
 mod limits;
+mod memory;
+mod processes;
+mod webhook;
 
 use support::{Options, Report, Server};
 
@@ -32,6 +41,24 @@ async fn run(options: &Options, server: &Server) {
     };
     if options.wants("drain") {
         drain::measure(&bench).await;
+    }
+    if options.wants("webhook") {
+        webhook::measure(&bench).await;
+    }
+    if options.wants("processes") {
+        processes::measure(&bench).await;
+    }
+    if options.wants("latency") {
+        latency::measure(&bench).await;
+    }
+    if options.wants("hogs") {
+        hogs::measure(&bench).await;
+    }
+    if options.wants("memory") {
+        memory::measure(&bench).await;
+    }
+    if options.wants("health") {
+        health::measure(&bench).await;
     }
 }
 
