@@ -71,7 +71,7 @@ impl Lane {
     }
 
     /// Claims from the start next time.
-    pub(super) fn from_the_start(&mut self) {
+    pub(super) fn begin_again(&mut self) {
         self.place = None;
     }
 }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn something_urgent_is_looked_for_at_once() {
         let (mut lane, _, now) = claimed(10, Duration::ZERO);
-        lane.from_the_start();
+        lane.begin_again();
         assert_eq!(lane.place(now), None);
     }
 

@@ -185,7 +185,7 @@ impl Work {
         slot: OwnedSemaphorePermit,
     ) -> crate::store::Result<bool> {
         if self.wake.take_urgent() {
-            lanes.iter_mut().for_each(Lane::from_the_start);
+            lanes.iter_mut().for_each(Lane::begin_again);
         }
         let mut free = vec![slot];
         while free.len() < CLAIM {

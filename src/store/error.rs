@@ -43,7 +43,9 @@ impl Error {
             return false;
         };
         // A lock that was not given, or a race that was lost, is the statement's own.
-        let code = error.as_database_error().and_then(|answer| answer.code());
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         code.is_none_or(|code| !code.starts_with("40") && code != "55P03")
     }
 

@@ -80,7 +80,7 @@ async fn all(
     let projects = store::project::by_aliases(pool, &aliases).await?;
     let job = |Request { caller, spec }: &'_ Request| {
         let found = projects.get(spec.project_id.as_str()).copied();
-        Ok(project(found, caller, &spec.project_id, "")?)
+        project(found, caller, &spec.project_id, "")
     };
     let reached: Vec<Result<_, Error>> = requests.iter().map(job).collect();
     let jobs: Vec<NewJob<'_>> = reached

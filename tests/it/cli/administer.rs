@@ -1,7 +1,7 @@
 //! `project` and `token`, as a person meets them.
 
 use assert_cmd::Command;
-use orchestrator::app::authenticate::{self, authenticate};
+use orchestrator::app::authenticate::{self, Tokens, authenticate};
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ impl Operator {
     /// Whether a secret opens anything.
     async fn opens(&self, secret: &str) -> bool {
         let presented = SecretString::from(secret.trim().to_owned());
-        match authenticate(&self.0.pool(), &presented).await {
+        match authenticate(&Tokens::of(&self.0.pool()), &presented).await {
             Ok(_) => true,
             Err(authenticate::Error::Unknown) => false,
             Err(error) => panic!("{error}"),

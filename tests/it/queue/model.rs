@@ -250,7 +250,7 @@ impl Both {
         match job.state {
             "running" => job.cancel_asked = true,
             "available" | "scheduled" | "awaiting_approval" => {
-                (job.state, job.cancel_asked) = ("cancelled", true)
+                (job.state, job.cancel_asked) = ("cancelled", true);
             }
             _ => {}
         }
