@@ -96,7 +96,8 @@ impl Report {
 
     /// Says a figure and its ratio to `limit`, which was measured in the same run.
     pub(crate) fn figure(&self, name: &str, value: f64, unit: &str, limit: Option<f64>, goal: Goal) {
-        let ratio = limit.map(|limit| value / limit);
+        // Nothing of nothing is nothing.
+        let ratio = limit.map(|limit| if value == 0.0 { 0.0 } else { value / limit });
         let judged = ratio.unwrap_or(value);
         let (sign, to_reach, ok) = match goal {
             Goal::AtLeast(least) => (">=", Some(least), Some(judged >= least)),
