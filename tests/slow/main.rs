@@ -17,6 +17,7 @@ mod migrations;
 mod million;
 mod output;
 mod pgbouncer;
+mod schedules;
 mod schemathesis;
 #[path = "../it/support.rs"]
 #[expect(dead_code, unused_imports, reason = "the fast tests use what these do not")]

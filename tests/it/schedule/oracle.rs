@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 /// A value of a field, and whether a `*` or `*/n` selects it.
 type Member = (u32, bool);
 
-pub(super) struct Oracle {
+pub(crate) struct Oracle {
     seconds: Vec<Member>,
     minutes: Vec<Member>,
     hours: Vec<Member>,
@@ -23,7 +23,7 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(line: &str) -> Self {
+    pub(crate) fn new(line: &str) -> Self {
         let mut words: Vec<&str> = line.split_whitespace().collect();
         if words.len() == 5 {
             words.insert(0, "0");
@@ -39,7 +39,7 @@ impl Oracle {
     }
 
     /// Every instant in `(from, until)`.
-    pub(super) fn between(&self, zone: Tz, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    pub(crate) fn between(&self, zone: Tz, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         let mut found = BTreeSet::new();
         // A day more on either side: a zone is up to 14 hours from UTC, and Apia lost a whole day.
         let mut date = from.date_naive() - TimeDelta::days(2);
