@@ -17,6 +17,7 @@ use crate::app::authenticate::Caller;
 use crate::app::submit::{self, Accepted};
 use crate::domain::id::{JobId, ProjectId, RunnerId};
 use crate::domain::job::{Code, JobState};
+use crate::domain::name::is_name;
 use crate::domain::spec::JobSpec;
 use crate::domain::token::Scope;
 use crate::store;
@@ -253,6 +254,20 @@ pub(super) struct Filter {
     created_before: Option<DateTime<Utc>>,
 }
 
+impl Filter {
+    /// What cannot be a queue's name or a tag is a mistake, and not a list of nothing.
+    fn check(&self) -> Result<(), Problem> {
+        if self.queue.as_deref().is_some_and(|queue| !is_name(queue)) {
+            return Err(Problem::parameter("queue", "is no name that a queue can have"));
+        }
+        let length = self.tag.as_ref().map(|tag| tag.chars().count());
+        match length {
+            None | Some(1..=64) => Ok(()),
+            Some(_) => Err(Problem::parameter("tag", "must be 1 to 64 characters")),
+        }
+    }
+}
+
 /// List jobs
 ///
 /// The jobs of the token's projects, newest first, a page at a time. A page costs the same wherever
@@ -274,6 +289,7 @@ pub(super) async fn list(
     asked: Asked<Filter>,
 ) -> Result<Response, Problem> {
     let query = &asked.filter;
+    query.check()?;
     let projects = within(&api, &caller, query.project.as_deref()).await?;
     let filter = store::job::Filter {
         projects: projects.as_deref(),

@@ -49,17 +49,22 @@ try {
   for (const id of ["listJobs", "submitJob"]) {
     const block = page.locator(`.opblock[id$="-${id}"]`);
     await block.locator(".opblock-summary-control").click();
-    await block.locator(".try-out__btn").click();
-    const answered = page.waitForResponse((answer) => answer.url().includes("/api/v1/jobs"));
-    await block.locator("button.execute").click();
-    await answered;
-    const live = block.locator(".live-responses-table .response-col_status").first();
+    // The page opens what is tried at once; where it does not, there is a button for it.
+    const execute = block.locator("button.execute");
+    await block.locator(".opblock-body").waitFor();
+    if (!(await execute.isVisible())) await block.locator(".try-out__btn").click();
+    await execute.click();
+    const live = block.locator(".live-responses-table tbody .response-col_status").first();
     await live.waitFor();
     tried[id] = parseInt((await live.textContent()).trim(), 10);
   }
   await page.locator('.opblock[id$="-submitJob"] .live-responses-table').scrollIntoViewIfNeeded();
   await page.screenshot({ path: screenshot });
   console.log(JSON.stringify({ title, operations, tried, elsewhere, complaints }));
+} catch (error) {
+  const [page] = browser.contexts().flatMap((context) => context.pages());
+  await page?.screenshot({ path: screenshot });
+  throw error;
 } finally {
   await browser.close();
 }

@@ -3,6 +3,7 @@
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema.ts";
 
+declare const process: { argv: string[] };
 const [, , baseUrl, adminToken, directory] = process.argv;
 if (!baseUrl || !adminToken || !directory) throw new Error("usage: client.ts URL TOKEN DIRECTORY");
 
