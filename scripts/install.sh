@@ -80,6 +80,10 @@ if $uninstall; then
         run systemctl stop 'orchestrator-runner@*.service'
         run rm -f /etc/systemd/system/{multi-user.target,orchestrator.target}.wants/orchestrator-runner@*.service
     fi
+    for service in api scheduler runner runner@; do
+        take "/etc/systemd/system/orchestrator-$service.service.d/50-backoff.conf"
+        rmdir --ignore-fail-on-non-empty "$root/etc/systemd/system/orchestrator-$service.service.d" 2>/dev/null || true
+    done
     take "${units[@]/#//etc/systemd/system/}" /etc/sysusers.d/orchestrator.conf /etc/tmpfiles.d/orchestrator.conf \
         /etc/logrotate.d/orchestrator /usr/local/bin/orchestrator /usr/local/sbin/orchestratorctl \
         /usr/local/share/bash-completion/completions/orchestrator "$prefix"
@@ -96,7 +100,9 @@ fi
 [[ -x $program ]] || fail "$program is not there: cargo build --release --locked, or --program FILE"
 
 put 755 "$program" "$prefix/bin/orchestrator"
-put 644 docs/DEPLOYMENT.md "$prefix/share/doc/DEPLOYMENT.md"
+for page in docs/*.md; do put 644 "$page" "$prefix/share/doc/${page##*/}"; done
+put 644 deploy/prometheus/alerts.yml "$prefix/share/prometheus/alerts.yml"
+put 644 deploy/grafana/orchestrator.json "$prefix/share/grafana/orchestrator.json"
 put 644 deploy/nginx/orchestrator.conf "$prefix/share/nginx/orchestrator.conf"
 put 644 deploy/orchestrator.env "$prefix/share/orchestrator.env"
 for unit in "${units[@]}"; do put 644 "deploy/systemd/$unit" "/etc/systemd/system/$unit"; done
@@ -113,13 +119,21 @@ run_here systemd-sysusers /etc/sysusers.d/orchestrator.conf
 # Settings that are there are never touched.
 if [[ ! -e $root$settings ]]; then put 640 deploy/orchestrator.env "$settings"; fi
 run_here systemd-tmpfiles --create /etc/tmpfiles.d/orchestrator.conf
+# Restarts with back-off, where systemd knows how to.
+put 644 deploy/systemd-254/backoff.conf "$prefix/share/systemd/backoff.conf"
+version=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+if [[ ${version:-0} -ge 254 ]]; then
+    for service in api scheduler runner runner@; do
+        link "$prefix/share/systemd/backoff.conf" "/etc/systemd/system/orchestrator-$service.service.d/50-backoff.conf"
+    done
+fi
 run_here systemctl daemon-reload
 
 if ! $dry; then cat <<TEXT
 
 Next:
   1. settings:  $settings
-  2. schema:    orchestratorctl migrate
+  2. database:  docs/DEPLOYMENT.md, "Installation": its schema, and the role of the services
   3. services:  systemctl enable --now orchestrator-api orchestrator-scheduler orchestrator-runner
                 (those that run already keep the old program until: systemctl restart 'orchestrator-*')
   4. look:      orchestratorctl doctor

@@ -17,6 +17,7 @@ mod migrations;
 mod million;
 mod output;
 mod pgbouncer;
+mod rotation;
 mod schedules;
 mod schemathesis;
 #[path = "../it/support.rs"]
