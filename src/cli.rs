@@ -38,6 +38,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config as configuration;
+use crate::telemetry::trace::Collector;
 
 /// A workflow service whose only dependency is PostgreSQL.
 #[derive(Parser, Debug)]
@@ -114,6 +115,27 @@ enum Command {
 }
 
 impl Cli {
+    /// Where this process exports its spans, if it does: only services do.
+    #[must_use]
+    pub fn collector(&self) -> Option<Collector> {
+        let (traces, service) = match &self.command {
+            Command::Api(api) => (&api.traces, "orchestrator-api"),
+            Command::Runner(runner) => (&runner.traces, "orchestrator-runner"),
+            Command::Scheduler(scheduler) => (&scheduler.traces, "orchestrator-scheduler"),
+            Command::Dev(dev) => (&dev.traces, "orchestrator"),
+            _ => return None,
+        };
+        Some(Collector {
+            endpoint: traces.otel_exporter_otlp_endpoint.clone()?,
+            headers: traces.otel_exporter_otlp_headers.0.clone(),
+            share: traces.otel_traces_sampler_arg,
+            service: traces
+                .otel_service_name
+                .clone()
+                .unwrap_or_else(|| service.to_owned()),
+        })
+    }
+
     /// Does what was asked for.
     ///
     /// # Errors

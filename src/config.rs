@@ -16,6 +16,7 @@ mod metrics;
 mod retention;
 mod secrets;
 mod sensitive;
+mod traces;
 mod value;
 
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ pub use metrics::Metrics;
 pub use retention::Retention;
 pub use secrets::Secrets;
 pub use sensitive::Sensitive;
+pub use traces::Traces;
 pub use value::{List, Secretly};
 use value::{parse_aliases, parse_seconds, parse_tokens};
 

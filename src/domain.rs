@@ -27,4 +27,5 @@ pub mod seal;
 pub mod signature;
 pub mod spec;
 pub mod token;
+pub mod trace;
 pub mod usage;

@@ -6,6 +6,7 @@ use clap::Parser as _;
 use orchestrator::cli::Cli;
 use orchestrator::config::env_file::Restart;
 use orchestrator::runner::process::supervise::{SUPERVISOR, supervise};
+use orchestrator::telemetry;
 
 fn main() -> ExitCode {
     // Before anything that makes a thread or takes memory: each step is begun by a copy of that process.
@@ -23,12 +24,19 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // The one implementation of TLS this program has; a second call would be refused, and be harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    orchestrator::telemetry::start(&cli.logging.log_level, cli.logging.log_json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    match runtime.block_on(cli.run()) {
+    let entered = runtime.enter();
+    let (logging, collector) = (&cli.logging, cli.collector());
+    if let Err(error) = telemetry::start(&logging.log_level, logging.log_json, collector.as_ref()) {
+        return failed(&error);
+    }
+    drop(entered);
+    let ended = runtime.block_on(cli.run());
+    telemetry::trace::finish();
+    match ended {
         Ok(code) => code,
         Err(error) => failed(&error),
     }

@@ -11,6 +11,7 @@ use super::Api;
 use super::problem::{Kind, Problem};
 use crate::app::authenticate::{self, Caller, authenticate};
 use crate::domain::token::Scope;
+use crate::domain::trace::TraceParent;
 
 /// Longest secret that is looked up, in bytes. Ours have 42; those of the environment may be longer.
 const LONGEST: usize = 512;
@@ -92,7 +93,10 @@ pub(super) async fn caller(parts: &mut Parts, api: &Api) -> Result<Caller, Probl
     }
     let secret = presented(parts)?;
     let caller = match authenticate(&api.tokens, &secret).await {
-        Ok(caller) => caller,
+        Ok(caller) => Caller {
+            trace: parts.extensions.get::<TraceParent>().copied(),
+            ..caller
+        },
         Err(authenticate::Error::Unknown) => {
             return Err(refused("the token is unknown, revoked or expired"));
         }

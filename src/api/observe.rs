@@ -6,10 +6,12 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument as _, field};
+use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
 use super::problem;
+use crate::domain::trace::TraceParent;
+use crate::telemetry::trace;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id a caller may give its request.
@@ -29,19 +31,36 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         request.headers_mut().insert(REQUEST_ID, value);
     }
-    let span = tracing::info_span!(
-        "request",
-        request_id = %id,
-        http.method = method,
-        http.route = route,
-        caller = field::Empty,
-    );
+    let span = match is_probe(&route) {
+        true => tracing::debug_span!("probe", request_id = %id, http.method = method, http.route = route),
+        false => tracing::info_span!(
+            "request",
+            otel.name = format!("{method} {route}"),
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            request_id = %id,
+            http.method = method,
+            http.route = route,
+            http.response.status_code = field::Empty,
+            caller = field::Empty,
+            trace_id = field::Empty,
+        ),
+    };
+    if let Some(place) = trace::within(&span, parent(&request)) {
+        request.extensions_mut().insert(place);
+    }
     async {
         let mut response = problem::write(next.run(request).await, &id);
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        record(method, route, response.status().as_u16(), begun);
+        let status = response.status().as_u16();
+        let span = Span::current();
+        span.record("http.response.status_code", status);
+        if status >= 500 {
+            span.record("otel.status_code", "ERROR");
+        }
+        record(method, route, status, begun);
         response
     }
     .instrument(span)
@@ -50,8 +69,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
 
 fn record(method: &'static str, route: String, status: u16, begun: Instant) {
     let elapsed = begun.elapsed();
-    // Probes and scrapes come every few seconds, and say nothing while they are well.
-    let is_probe = route.starts_with("/health") || route == "/metrics";
+    let is_probe = is_probe(&route);
     metrics::histogram!(
         "orchestrator_http_request_duration_seconds",
         "method" => method, "route" => route, "status" => status.to_string(),
@@ -63,6 +81,19 @@ fn record(method: &'static str, route: String, status: u16, begun: Instant) {
     } else {
         tracing::info!(http.status = status, duration_ms, "answered");
     }
+}
+
+/// Probes and scrapes come every few seconds, say nothing while they are well, and are in nobody's trace.
+fn is_probe(route: &str) -> bool {
+    route.starts_with("/health") || route == "/metrics"
+}
+
+/// The trace the caller asks in. A header that is none, or that is there twice, is as good as none: a trace is no
+/// reason to refuse a request.
+fn parent(request: &Request) -> Option<TraceParent> {
+    let mut values = request.headers().get_all(TraceParent::HEADER).iter();
+    let (value, again) = (values.next()?, values.next());
+    value.to_str().ok().filter(|_| again.is_none())?.parse().ok()
 }
 
 /// The caller's own id when it is short and plain, or a new one.

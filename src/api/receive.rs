@@ -1,5 +1,6 @@
 //! The entrance for other services' events.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use crate::app::receive::{self, Received, Request};
 use crate::domain::clock;
 use crate::domain::id::JobId;
 use crate::domain::signature::Headers;
+use crate::domain::trace::TraceParent;
 
 /// What became of an event.
 #[derive(Serialize, ToSchema)]
@@ -97,6 +99,7 @@ impl From<receive::Error> for Problem {
 pub(super) async fn receive(
     State(api): State<Api>,
     PathText(name): PathText,
+    trace: Option<Extension<TraceParent>>,
     Raw { headers, body }: Raw,
 ) -> Result<(StatusCode, axum::Json<EventReceipt>), Problem> {
     let request = Request {
@@ -104,6 +107,7 @@ pub(super) async fn receive(
         headers: &readable(&headers),
         body: &body,
         at: clock::now().timestamp(),
+        trace: trace.map(|Extension(trace)| trace),
     };
     let received = receive::receive(&api.pool, &api.hints, api.keys.as_ref(), request).await?;
     let (status, receipt) = match received {

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::gather::Gather;
 use crate::domain::id::{ProjectId, TokenId};
 use crate::domain::token::{self, Scope, TokenHash};
+use crate::domain::trace::TraceParent;
 use crate::store::token::Token;
 use crate::store::{self, Pool};
 
@@ -21,6 +22,8 @@ pub struct Caller {
     pub scopes: Vec<Scope>,
     /// The projects they reach; `None` is every project.
     pub projects: Option<Vec<ProjectId>>,
+    /// In whose trace they ask, which the jobs they make carry on.
+    pub trace: Option<TraceParent>,
 }
 
 impl Caller {
@@ -32,6 +35,7 @@ impl Caller {
             actor: actor.to_owned(),
             scopes: vec![Scope::Admin],
             projects: None,
+            trace: None,
         }
     }
 
@@ -126,5 +130,6 @@ pub async fn authenticate(tokens: &Tokens, secret: &SecretString) -> Result<Call
         actor: format!("token:{}", token.name),
         scopes: token.scopes,
         projects: token.projects,
+        trace: None,
     })
 }

@@ -39,6 +39,20 @@ pub struct Session {
     pub lease: Duration,
 }
 
+/// Counts what an agent says it used. Agents are few, and an administrator makes them.
+fn count(usage: &Usage) {
+    let whole = |count: Option<i64>| count.unwrap_or_default().unsigned_abs();
+    let tokens = |kind: &'static str, count| {
+        metrics::counter!("orchestrator_agent_tokens_total", "agent" => usage.agent.clone(), "kind" => kind)
+            .increment(whole(count));
+    };
+    tokens("input", usage.input_tokens);
+    tokens("output", usage.output_tokens);
+    tokens("cached", usage.cached_tokens);
+    metrics::counter!("orchestrator_agent_cost_microdollars_total", "agent" => usage.agent.clone())
+        .increment(whole(usage.cost_micro_usd));
+}
+
 impl Session {
     /// Opens a session.
     ///
@@ -124,7 +138,9 @@ impl Session {
     ///
     /// [`store::Error`] when PostgreSQL is away.
     pub async fn record_usage(&self, fence: Fence, ordinal: i16, usage: &Usage) -> Result<bool> {
-        store::usage::record(&self.pool, self.id, fence, ordinal, usage).await
+        let held = store::usage::record(&self.pool, self.id, fence, ordinal, usage).await?;
+        count(usage);
+        Ok(held)
     }
 
     /// The agent `name`.

@@ -16,6 +16,7 @@ use crate::domain::problem::Violation;
 use crate::domain::seal::{Keyring, Shut};
 use crate::domain::signature::{self, Headers, Provider, Refused};
 use crate::domain::spec::JobSpec;
+use crate::domain::trace::TraceParent;
 use crate::store::hook::{self, Hook};
 use crate::store::hook_delivery::{self, Arrived};
 use crate::store::insert::NewJob;
@@ -35,6 +36,8 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// When it came, in seconds since 1970.
     pub at: i64,
+    /// In whose trace its sender asks.
+    pub trace: Option<TraceParent>,
 }
 
 /// What became of an event.
@@ -185,7 +188,7 @@ async fn take_in(
             hook_delivery::record(pool, arrived, Outcome::Ignored, Some(&short(&why)), None).await?;
             Ok(Received::Ignored(why))
         }
-        Ok(Decision::Make(spec)) => match make(pool, hints, hook, arrived, &spec).await {
+        Ok(Decision::Make(spec)) => match make(pool, hints, hook, request, arrived, &spec).await {
             Err(error @ Error::Failed(_)) => {
                 keep_refusal(pool, hook, request, incoming, &error).await?;
                 Err(error)
@@ -232,6 +235,7 @@ async fn make(
     pool: &Pool,
     hints: &Hints,
     hook: &Hook,
+    request: Request<'_>,
     arrived: Arrived<'_>,
     spec: &JobSpec,
 ) -> Result<Received, Error> {
@@ -244,6 +248,7 @@ async fn make(
         actor: &actor,
         needs: Vec::new(),
         needed: false,
+        trace: request.trace,
     }];
     let delivery = HookDeliveryId::generate();
     let mut transaction = pool.begin().await.map_err(store::Error::from)?;

@@ -41,6 +41,7 @@ impl Sweep {
         match self.kept {
             Kept::Logs => retain::parts(pool, Part::Log, ttl, now, ROWS, &mut self.place).await,
             Kept::Steps => retain::parts(pool, Part::Step, ttl, now, ROWS, &mut self.place).await,
+            Kept::Usages => retain::parts(pool, Part::Usage, ttl, now, ROWS, &mut self.place).await,
             Kept::Attempts => retain::parts(pool, Part::Attempt, ttl, now, ROWS, &mut self.place).await,
             Kept::Jobs => self.jobs(pool, ttl, retention.keys, now).await,
             Kept::Events => retain::events(pool, ttl, now, ROWS, &mut self.place).await,

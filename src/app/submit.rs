@@ -181,6 +181,7 @@ fn new_job<'a>(caller: &'a Caller, spec: &'a JobSpec, project: ProjectId) -> New
         actor: &caller.actor,
         needs: Vec::new(),
         needed: false,
+        trace: caller.trace,
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Api {
     environment: config::Environment,
     #[command(flatten)]
     secrets: config::Secrets,
+    #[command(flatten)]
+    pub(super) traces: config::Traces,
 }
 
 /// Requests of one client, and of one token, in a window, when nobody says: a thousand a second for a minute,

@@ -48,6 +48,8 @@ pub(super) struct Dev {
     callbacks: config::Callbacks,
     #[command(flatten)]
     retention: config::Retention,
+    #[command(flatten)]
+    pub(super) traces: config::Traces,
     /// Post a sample job through the webhook, follow it to its end, and keep serving
     #[arg(long)]
     demo: bool,

@@ -25,6 +25,8 @@ pub(super) struct Runner {
     runner: config::Runner,
     #[command(flatten)]
     metrics: config::Metrics,
+    #[command(flatten)]
+    pub(super) traces: config::Traces,
 }
 
 impl Runner {

@@ -28,6 +28,8 @@ pub(super) struct Scheduler {
     retention: config::Retention,
     #[command(flatten)]
     metrics: config::Metrics,
+    #[command(flatten)]
+    pub(super) traces: config::Traces,
 }
 
 impl Scheduler {

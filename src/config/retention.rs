@@ -20,7 +20,7 @@ pub struct Retention {
     /// How long what steps printed is kept after the job ended, in seconds; 0 is as long as the job
     #[arg(long, env = "LOGS_TTL_SEC", value_name = "SEC", default_value = "2592000", value_parser = parse_ttl)]
     pub logs_ttl_sec: Duration,
-    /// How long steps are kept after the job ended, in seconds; 0 is as long as the job
+    /// How long steps, and what agents said and used in them, are kept after the job ended, in seconds; 0 is as long as the job
     #[arg(long, env = "STEPS_TTL_SEC", value_name = "SEC", default_value = "0", value_parser = parse_ttl)]
     pub steps_ttl_sec: Duration,
     /// How long attempts are kept after the job ended, in seconds; 0 is as long as the job

@@ -110,6 +110,49 @@ pub(super) fn parse_public_url(text: &str) -> Result<Url, String> {
     }
 }
 
+/// Reads `name=value,other=value`, the headers of a request. Errors name entries by their place: an entry holds a secret.
+///
+/// # Errors
+///
+/// Which entry is wrong, and what is allowed.
+pub(super) fn parse_headers(text: &str) -> Result<List<(String, SecretString)>, String> {
+    let is_plain = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let read = |(place, entry): (usize, &str)| match entry.split_once('=') {
+        Some((name, value)) if is_token(name) && is_plain(value) => {
+            Ok((name.to_ascii_lowercase(), SecretString::from(value.to_owned())))
+        }
+        _ => Err(format!(
+            "entry {} must be NAME=VALUE, a header in ASCII",
+            place + 1
+        )),
+    };
+    entries(text)
+        .enumerate()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map(List)
+}
+
+/// A header's name.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Reads a share, from 0 to 1.
+///
+/// # Errors
+///
+/// What is allowed.
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
+    match text.trim().parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("must be a number from 0 to 1, as 0.1".into()),
+    }
+}
+
 /// Reads `127.0.0.1,10.0.0.0/8,::1`: addresses and networks.
 ///
 /// # Errors
@@ -296,6 +339,18 @@ mod tests {
         );
         for bad in ["a", "a=srv", "../a=/srv", "a=/x,a=/y"] {
             assert!(parse_aliases(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_header_is_named_by_its_place_and_never_shown() {
+        assert_eq!(parse_headers("X-Key=a=b, y=c").unwrap().0.len(), 2);
+        for bad in ["a=b,s3cret", "a=b,s3 cret=x", "a=b,x=s3crét", "a=b,=s3cret"] {
+            let error = parse_headers(bad).unwrap_err();
+            assert!(error.contains("entry 2") && !error.contains("s3cr"), "{error}");
+        }
+        for bad in ["-0.1", "1.1", "NaN", "half", ""] {
+            assert!(parse_share(bad).is_err(), "{bad}");
         }
     }
 

@@ -13,6 +13,8 @@ pub enum Kept {
     Logs,
     /// Steps that ended.
     Steps,
+    /// What agents said and used in them.
+    Usages,
     /// Attempts that ended.
     Attempts,
     /// Jobs that ended, with everything of theirs but their events.
@@ -62,7 +64,7 @@ impl Retention {
     pub fn of(&self, kept: Kept) -> Option<Duration> {
         match kept {
             Kept::Logs => self.logs,
-            Kept::Steps => self.steps,
+            Kept::Steps | Kept::Usages => self.steps,
             Kept::Attempts => self.attempts,
             Kept::Jobs => self.jobs,
             Kept::Events => self.events,

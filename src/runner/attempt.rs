@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use self::resume::Past;
 use super::held::{Brake, Reason};
@@ -173,15 +174,11 @@ impl Walk<'_> {
             brake,
             ..
         } = self.attempt;
-        step::run(
-            settings,
-            session,
-            &self.spec.steps[position],
-            &place,
-            &mut self.log,
-            brake,
-        )
-        .await
+        let step = &self.spec.steps[position];
+        let span = tracing::info_span!("step", step.id = step.step_id, step.agent = step.agent);
+        step::run(settings, session, step, &place, &mut self.log, brake)
+            .instrument(span)
+            .await
     }
 
     fn place(&self, position: usize, ordinal: i16) -> (i16, i16) {

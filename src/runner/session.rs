@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use super::held::{Held, Reason};
 use super::hints::{self, Ears, Work as Wake};
@@ -19,6 +19,7 @@ use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::shutdown::Stop;
 use crate::store::claim::{Claimed, Place};
+use crate::telemetry::trace;
 
 /// Most jobs one claim takes.
 ///
@@ -249,13 +250,16 @@ impl Work {
     fn begin(self: &Arc<Self>, job: Claimed, slot: OwnedSemaphorePermit) {
         let brake = self.held.begin(job.fence);
         let work = Arc::clone(self);
-        let span = tracing::info_span!("job", job.id = %job.fence.job, job.attempt = job.fence.attempt);
+        let span = tracing::info_span!("job", job.id = %job.fence.job, job.attempt = job.fence.attempt,
+                                       project = job.project_alias, outcome = field::Empty, trace_id = field::Empty);
+        trace::within(&span, trace::of_job(job.fence.job, job.trace));
         let attempt = async move {
             let (fence, begun) = (job.fence, Instant::now());
             let _busy = Busy::begin();
             match attempt::run(&work.settings, &work.session, job, &brake, &work.quiet).await {
                 // The settler outlives every attempt; it hears the rest when this session is over.
                 Some(settlement) => {
+                    tracing::Span::current().record("outcome", settlement.ending.outcome());
                     tracing::debug!(outcome = settlement.ending.outcome(), "the attempt ended");
                     let took = begun.elapsed();
                     drop(

@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracing::{Instrument as _, Span, field};
 
 use crate::app::deliver::{self, Outgoing};
 use crate::domain::callback::{Next, Tried};
 use crate::domain::clock::{self, Instant};
 use crate::domain::seal::Keyring;
 use crate::domain::signature::standard;
+use crate::domain::trace::TraceParent;
 use crate::shutdown::Stop;
-use crate::store::delivery::Report;
+use crate::store::delivery::{Claimed, Report};
 use crate::store::{Pool, Result};
+use crate::telemetry::trace;
 
 mod call;
 mod resolve;
@@ -117,10 +120,12 @@ impl Deliverer {
         for outgoing in claimed {
             let place = Place::take(&self.busy, &outgoing.claimed.authority);
             let deliverer = self.clone();
-            tries.spawn(async move {
+            let span = span(&outgoing.claimed);
+            let attempt = async move {
                 deliverer.attempt(outgoing, now).await;
                 drop(place);
-            });
+            };
+            tries.spawn(attempt.instrument(span));
         }
         Ok(begun)
     }
@@ -128,7 +133,8 @@ impl Deliverer {
     async fn attempt(&self, outgoing: Outgoing, now: Instant) {
         let began = std::time::Instant::now();
         let claimed = &outgoing.claimed;
-        let (tried, report) = self.send(&outgoing).await;
+        let trace = trace::here(trace::of_job(claimed.job, claimed.trace));
+        let (tried, report) = self.send(&outgoing, trace).await;
         let follows = deliver::finish(&self.pool, now, claimed, &tried, report).await;
         let outcome = match &follows {
             Ok(Next::Delivered) => "delivered",
@@ -150,7 +156,7 @@ impl Deliverer {
         }
     }
 
-    async fn send(&self, outgoing: &Outgoing) -> (Tried, Report) {
+    async fn send(&self, outgoing: &Outgoing, trace: Option<TraceParent>) -> (Tried, Report) {
         let claimed = &outgoing.claimed;
         let secrets = match &outgoing.secrets {
             Ok(secrets) => secrets,
@@ -161,11 +167,12 @@ impl Deliverer {
         };
         let (id, timestamp) = (claimed.id.to_string(), clock::now().timestamp());
         let signature = standard::sign(secrets, &id, timestamp, claimed.body.as_bytes());
-        let headers = [
+        let mut headers = vec![
             ("webhook-id", id),
             ("webhook-timestamp", timestamp.to_string()),
             ("webhook-signature", signature),
         ];
+        headers.extend(trace.map(|trace| (TraceParent::HEADER, trace.to_string())));
         self.call.post(&claimed.url, &headers, claimed.body.clone()).await
     }
 
@@ -174,6 +181,14 @@ impl Deliverer {
         let full = busy.iter().filter(|(_, tries)| **tries >= AT_ONE_HOST);
         full.map(|(host, _)| host.clone()).collect()
     }
+}
+
+/// The span of a try, in the trace of its job.
+fn span(claimed: &Claimed) -> Span {
+    let span = tracing::info_span!("callback", otel.kind = "client", delivery.id = %claimed.id, job.id = %claimed.job,
+                                   host = claimed.authority, attempt = claimed.attempt, trace_id = field::Empty);
+    trace::within(&span, trace::of_job(claimed.job, claimed.trace));
+    span
 }
 
 /// A try's place among those at its host, given back when it ends, however it does.

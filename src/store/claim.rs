@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Executor, Result};
 use crate::domain::attempt::Fence;
 use crate::domain::id::{JobId, RunnerId};
+use crate::domain::trace::TraceParent;
 
 /// A job that is now the caller's to run.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Claimed {
     pub due_at: DateTime<Utc>,
     /// Its priority.
     pub priority: i16,
+    /// In whose trace it was asked for.
+    pub trace: Option<TraceParent>,
 }
 
 /// A place in the order in which due jobs are claimed.
@@ -85,7 +88,8 @@ macro_rules! claim {
             )
             select claimed.id, claimed.attempt, claimed.step_position, claimed.step_retries,
                    claimed.claimed_at as "claimed_at!", claimed.run_at as due_at, claimed.priority,
-                   job_spec.spec as "spec: Box<RawValue>", project.alias, project.directory
+                   job_spec.spec as "spec: Box<RawValue>", job_spec.traceparent,
+                   project.alias, project.directory
               from claimed
               join job_spec on job_spec.job_id = claimed.id
               join project on project.id = claimed.project_id
@@ -165,7 +169,8 @@ pub async fn unheard(db: impl Executor<'_>, runner: RunnerId, known: &[Fence]) -
         Row,
         r#"
         select job.id, job.attempt, job.step_position, job.step_retries, job.claimed_at as "claimed_at!",
-               job.run_at as due_at, job.priority, job_spec.spec as "spec: Box<RawValue>", project.alias, project.directory
+               job.run_at as due_at, job.priority, job_spec.spec as "spec: Box<RawValue>", job_spec.traceparent,
+                   project.alias, project.directory
           from job
           join job_spec on job_spec.job_id = job.id
           join project on project.id = job.project_id
@@ -192,6 +197,7 @@ struct Row {
     due_at: DateTime<Utc>,
     priority: i16,
     spec: Box<RawValue>,
+    traceparent: Option<String>,
     alias: String,
     directory: String,
 }
@@ -211,6 +217,7 @@ impl From<Row> for Claimed {
             claimed_at: row.claimed_at,
             due_at: row.due_at,
             priority: row.priority,
+            trace: row.traceparent.and_then(|text| text.parse().ok()),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::callback::DeliveryState;
 use crate::domain::clock::Instant;
 use crate::domain::id::{DeliveryId, JobId, ProjectId};
 use crate::domain::page::{Cursor, Page};
+use crate::domain::trace::TraceParent;
 
 /// A callback that is to be tried now, by whoever claimed it.
 #[derive(Clone, Debug)]
@@ -21,6 +22,10 @@ pub struct Claimed {
     pub id: DeliveryId,
     /// Whose secrets sign it.
     pub project: ProjectId,
+    /// The job whose end it tells.
+    pub job: JobId,
+    /// In whose trace the job was asked for.
+    pub trace: Option<TraceParent>,
     /// Where it goes.
     pub url: String,
     /// The host and port of that.
@@ -66,7 +71,8 @@ pub async fn claim(
         ), begun as (
             insert into delivery_attempt (delivery_id, number) select id, attempts from claimed
         )
-        select id, project_id, url, authority, body, attempts, tries, gives_up_at, coalesce($1, now()) as "claimed_at!"
+        select id, project_id, job_id, url, authority, body, attempts, tries, gives_up_at, coalesce($1, now()) as "claimed_at!",
+               (select traceparent from job_spec where job_spec.job_id = claimed.job_id) as traceparent
           from claimed
         "#,
         now,
@@ -79,6 +85,8 @@ pub async fn claim(
     let claimed = rows.into_iter().map(|row| Claimed {
         id: DeliveryId(row.id),
         project: ProjectId(row.project_id),
+        job: JobId(row.job_id),
+        trace: row.traceparent.and_then(|text| text.parse().ok()),
         url: row.url,
         authority: row.authority,
         body: row.body,

@@ -65,16 +65,19 @@ pub async fn server(db: impl Executor<'_>) -> Result<Server> {
     })
 }
 
-/// Tables of ours that our role may not read and write.
+/// Tables of ours that are there and that our role may not use as services do.
 ///
 /// # Errors
 ///
-/// [`super::Error`] when PostgreSQL is away, or has no schema of ours.
+/// [`super::Error`] when PostgreSQL is away.
 pub async fn closed_tables(db: impl Executor<'_>) -> Result<Vec<String>> {
     let tables = sqlx::query_scalar!(
         r#"
         select name as "name!" from unnest(array['job', 'job_spec', 'attempt', 'step', 'log', 'runner', 'event']) as name
-         where not (has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
+         where to_regclass(name) is not null and not (has_table_privilege(to_regclass(name), 'select') and has_table_privilege(to_regclass(name), 'insert'))
+         union all
+        select name from unnest(array['refinery_schema_history']) as name
+         where to_regclass(name) is not null and not has_table_privilege(to_regclass(name), 'select')
         "#
     )
     .fetch_all(db)
@@ -271,6 +274,40 @@ pub async fn tokens(db: impl Executor<'_> + Copy) -> Result<(i64, Vec<OddToken>)
     .fetch_all(db)
     .await?;
     Ok((good, odd))
+}
+
+/// Callbacks somebody should look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Callbacks {
+    /// On their way.
+    pub pending: i64,
+    /// Due for more than five minutes: nobody tries them.
+    pub stuck: i64,
+    /// Tried five times and more, and not yet given up.
+    pub failing: i64,
+    /// Given up within a day.
+    pub dead: i64,
+}
+
+/// How callbacks do.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn callbacks(db: impl Executor<'_>) -> Result<Callbacks> {
+    let row = sqlx::query_as!(
+        Callbacks,
+        r#"
+        select count(*) filter (where state = 'pending') as "pending!",
+               count(*) filter (where state = 'pending' and due_at < now() - interval '5 minutes') as "stuck!",
+               count(*) filter (where state = 'pending' and tries >= 5) as "failing!",
+               count(*) filter (where state = 'dead' and finished_at > now() - interval '1 day') as "dead!"
+          from delivery
+        "#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(row)
 }
 
 /// Aliases and directories of all projects.

@@ -12,6 +12,7 @@ use crate::domain::clock::Instant;
 use crate::domain::id::{JobId, ProjectId};
 use crate::domain::job::JobState;
 use crate::domain::spec::{Concurrency, JobSpec};
+use crate::domain::trace::TraceParent;
 
 /// A job to be put in.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct NewJob<'a> {
     pub needs: Vec<JobId>,
     /// Whether another job of the same statement needs it.
     pub needed: bool,
+    /// In whose trace it was asked for.
+    pub trace: Option<TraceParent>,
 }
 
 /// A job that was put in.
@@ -61,9 +64,9 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
                    project.max_running is not null as project_limited, project.policy
               from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::smallint[],
                           $8::jsonb[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::smallint[], $15::text[],
-                          $16::bool[], $17::bool[])
+                          $16::bool[], $17::bool[], $20::text[])
                    as input (id, project_id, queue, runs_on, priority, run_at, max_attempts, spec, request_hash, actor,
-                             idempotency_key, concurrency_key, concurrency_limit, unique_key, needed, blocked)
+                             idempotency_key, concurrency_key, concurrency_limit, unique_key, needed, blocked, traceparent)
               join project on project.id = input.project_id
         ), keyed as (
             insert into job_key (project_id, key, job_id)
@@ -89,8 +92,8 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
             on conflict do nothing
             returning id, project_id, state, gate
         ), specified as (
-            insert into job_spec (job_id, spec, request_hash)
-            select id, narrowed(spec, policy), request_hash from input join inserted using (id)
+            insert into job_spec (job_id, spec, request_hash, traceparent)
+            select id, narrowed(spec, policy), request_hash, traceparent from input join inserted using (id)
         ), waiting as (
             insert into job_need (job_id, needs_id)
             select need.job_id, need.needs_id
@@ -121,6 +124,7 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
         &columns.blocked,
         &columns.need_of,
         &columns.need,
+        &columns.traces as &[Option<String>],
     )
     .fetch_all(db)
     .await?;
@@ -153,6 +157,7 @@ struct Columns<'a> {
     blocked: Vec<bool>,
     need_of: Vec<Uuid>,
     need: Vec<Uuid>,
+    traces: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
@@ -186,6 +191,7 @@ impl<'a> Columns<'a> {
             columns.blocked.push(!job.needs.is_empty());
             columns.need_of.extend(job.needs.iter().map(|_| job.id.0));
             columns.need.extend(job.needs.iter().map(|need| need.0));
+            columns.traces.push(job.trace.map(|trace| trace.to_string()));
         }
         Ok(columns)
     }

@@ -35,6 +35,8 @@ pub enum Part {
     Log,
     /// Its steps.
     Step,
+    /// What agents said and used in its steps.
+    Usage,
     /// Its attempts.
     Attempt,
 }
@@ -44,6 +46,7 @@ impl Part {
         match self {
             Self::Log => "log",
             Self::Step => "step",
+            Self::Usage => "step_usage",
             Self::Attempt => "attempt",
         }
     }
@@ -82,7 +85,7 @@ pub async fn parts(
     })
 }
 
-/// One statement for three tables of one shape, so it is no macro; the name is one of ours.
+/// One statement for four tables of one shape, so it is no macro; the name is one of ours.
 fn parts_statement(table: &str) -> String {
     format!(
         "
@@ -166,6 +169,8 @@ pub async fn delete_jobs(db: impl Executor<'_>, ids: &[Uuid]) -> Result<u64> {
         r#"
         with logs as (delete from log where job_id = any ($1)),
              steps as (delete from step where job_id = any ($1)),
+             usages as (delete from step_usage where job_id = any ($1)),
+             approvals as (delete from approval where job_id = any ($1)),
              attempts as (delete from attempt where job_id = any ($1)),
              keys as (delete from job_key where job_id = any ($1)),
              needs as (delete from job_need where job_id = any ($1)),

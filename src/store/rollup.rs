@@ -154,16 +154,28 @@ pub async fn add(db: impl Executor<'_>, progress: &Progress, limit: u32) -> Resu
              group by 1, 2, 3
             on conflict (hour, host, instance)
                do update set attempts = kept.attempts + excluded.attempts, seconds = kept.seconds + excluded.seconds
-        ), added_steps as (
-            insert into rollup_step as kept (day, project_id, agent, steps, failed, seconds)
-            select (step.finished_at at time zone 'UTC')::date, ended.project_id, step.agent, count(*),
-                   count(*) filter (where step.status = 'failed'),
-                   sum(extract(epoch from step.finished_at - step.started_at))
+        ), used as (
+            select (step.finished_at at time zone 'UTC')::date as day, ended.project_id, step.agent, 1 as steps,
+                   (step.status = 'failed')::int as failed, extract(epoch from step.finished_at - step.started_at)::double precision as seconds,
+                   0 as simulated, 0::bigint as input_tokens, 0::bigint as output_tokens, 0::bigint as cached_tokens, 0::numeric as cost_usd
               from ended join step on step.job_id = ended.job_id and step.attempt = ended.number
-             group by 1, 2, 3
+             union all
+            -- Not by way of the step: one whose runner vanished before it was written was paid for all the same.
+            select (coalesce(step.finished_at, ended.ended_at) at time zone 'UTC')::date, ended.project_id, step_usage.agent, 0, 0, 0,
+                   step_usage.simulated::int, coalesce(step_usage.input_tokens, 0), coalesce(step_usage.output_tokens, 0),
+                   coalesce(step_usage.cached_tokens, 0), coalesce(step_usage.cost_usd, 0)
+              from ended join step_usage on step_usage.job_id = ended.job_id and step_usage.attempt = ended.number
+              left join step on step.job_id = step_usage.job_id and step.attempt = step_usage.attempt and step.ordinal = step_usage.ordinal
+        ), added_steps as (
+            insert into rollup_step as kept (day, project_id, agent, steps, failed, seconds, simulated, input_tokens, output_tokens, cached_tokens, cost_usd)
+            select day, project_id, agent, sum(steps), sum(failed), sum(seconds), sum(simulated), sum(input_tokens), sum(output_tokens),
+                   sum(cached_tokens), sum(cost_usd)
+              from used group by 1, 2, 3
             on conflict (day, project_id, agent)
                do update set steps = kept.steps + excluded.steps, failed = kept.failed + excluded.failed,
-                             seconds = kept.seconds + excluded.seconds
+                             seconds = kept.seconds + excluded.seconds, simulated = kept.simulated + excluded.simulated,
+                             input_tokens = kept.input_tokens + excluded.input_tokens, output_tokens = kept.output_tokens + excluded.output_tokens,
+                             cached_tokens = kept.cached_tokens + excluded.cached_tokens, cost_usd = kept.cost_usd + excluded.cost_usd
         )
         update rollup
            -- A short batch has seen everything up to the safe end; ids of transactions that failed leave gaps.

@@ -148,6 +148,20 @@ pub const METRICS: &[Metric] = &[
     ),
     metric(
         Counter,
+        "orchestrator_agent_cost_microdollars_total",
+        "agent",
+        "runner",
+        "What agents say they cost, in millionths of a US dollar",
+    ),
+    metric(
+        Counter,
+        "orchestrator_agent_tokens_total",
+        "agent, kind",
+        "runner",
+        "Tokens agents say they used: input, output, and cached, those of the input that came out of a cache",
+    ),
+    metric(
+        Counter,
         "orchestrator_attempts_lost_total",
         "",
         "scheduler",

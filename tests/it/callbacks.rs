@@ -2,7 +2,7 @@
 
 mod addresses;
 mod answers;
-mod receiver;
+pub(crate) mod receiver;
 mod retries;
 mod secrets;
 mod service;

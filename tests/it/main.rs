@@ -24,3 +24,4 @@ mod schedule;
 mod scheduler;
 mod store;
 mod support;
+mod traces;

@@ -47,6 +47,8 @@ fn ended(count: usize, days: u32) -> String {
          select id, 1, gen_random_uuid(), started_at, finished_at, 'succeeded' from job where attempt = 1 on conflict do nothing;
          insert into step (job_id, attempt, ordinal, position, step_id, agent, status, started_at, finished_at, output_bytes)
          select id, 1, 0, 0, 'a', 'command', 'succeeded', started_at, finished_at, 6 from job where attempt = 1 on conflict do nothing;
+         insert into step_usage (job_id, attempt, ordinal, agent, simulated, report)
+         select id, 1, 0, 'command', true, '' from job where attempt = 1 on conflict do nothing;
          insert into log (job_id, attempt, seq, position, stream, at, body)
          select id, 1, 0, 0, 'stdout', started_at, 'hello' from job where attempt = 1 on conflict do nothing;
          insert into event (at, project_id, job_id, attempt, kind, actor)
@@ -177,7 +179,8 @@ async fn text_goes_before_the_job_and_the_summary_of_its_steps_stays() {
         attempts: Some(DAY),
         ..retention
     };
-    assert_eq!(pass(&pool, &retention).await, 3000);
+    assert_eq!(pass(&pool, &retention).await, 4500);
+    assert_eq!(ask(&pool, "select count(*) from step_usage").await, "5");
     assert_eq!(
         rows(&pool).await,
         "job 1505, job_spec 1505, attempt 5, step 5, log 5, event 1505"
@@ -247,6 +250,53 @@ async fn sessions_sums_and_decided_instants_have_their_time_too() {
     assert_eq!(ask(&pool, "select count(*) from runner").await, "1");
     assert_eq!(ask(&pool, "select count(*) from occurrence").await, "1");
     assert_eq!(ask(&pool, "select count(*) from rollup_job").await, "1");
+}
+
+#[tokio::test]
+async fn callbacks_and_events_of_hooks_have_their_time_and_what_is_on_its_way_stays() {
+    let (_database, pool) = house().await;
+    tell(&pool, &(ended(1, 3) + &ended(1, 0))).await;
+    counted(&pool).await;
+    // The nth callback was made n days ago and tried twice; the odd ones are still on their way.
+    tell(
+        &pool,
+        "insert into delivery (id, project_id, job_id, url, authority, body, state, tries, attempts, created_at, finished_at)
+         select gen_random_uuid(), project_id, id, 'https://ci.example.com/', 'ci.example.com', '{}',
+                case when n % 2 = 1 then 'pending' when n % 4 = 0 then 'dead' else 'delivered' end, 2, 2, now() - n * interval '1 day',
+                case when n % 2 = 0 then now() - n * interval '1 day' end
+           from generate_series(0, 7) as n, (select id, project_id from job order by id desc limit 1) as job;
+         insert into delivery_attempt (delivery_id, number, ended_at) select id, n, now() from delivery, generate_series(1, 2) as n;
+         insert into hook (id, project_id, name, provider, spec, secret) select gen_random_uuid(), id, 'push', 'github', '{}', '' from project;
+         insert into hook_delivery (id, hook_id, received_at, sender_id, body_bytes, outcome, job_id)
+         select gen_random_uuid(), hook.id, now() - n * interval '1 day', n::text, 2, 'accepted', gen_random_uuid()
+           from hook, generate_series(0, 4) as n",
+    )
+    .await;
+    let left = "select (select count(*) from delivery where state = 'pending') || ' ' || (select count(*) from delivery where state <> 'pending')
+                   || ' ' || (select count(*) from delivery_attempt) || ' ' || (select string_agg(sender_id, '' order by sender_id) from hook_delivery)";
+    let keeps = Retention { jobs: None, ..A_DAY };
+    assert_eq!(pass(&pool, &keeps).await, 0);
+    assert_eq!(ask(&pool, left).await, "4 4 16 01234");
+    let retention = Retention {
+        deliveries: Some(DAY * 5 / 2),
+        ..keeps
+    };
+    assert_eq!(pass(&pool, &retention).await, 2 + 2);
+    assert_eq!(ask(&pool, left).await, "4 2 12 012");
+    assert_eq!(
+        rows(&pool).await,
+        "job 2, job_spec 2, attempt 2, step 2, log 2, event 2"
+    );
+    // A job goes when nothing of it is on its way any more.
+    tell(
+        &pool,
+        "update delivery set job_id = (select min(id::text)::uuid from job)",
+    )
+    .await;
+    assert_eq!(pass(&pool, &A_DAY).await, 0);
+    tell(&pool, "update delivery set state = 'dead', finished_at = now()").await;
+    assert_eq!(pass(&pool, &A_DAY).await, 1);
+    assert_eq!(ask(&pool, left).await, "0 0 0 012");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,7 @@ async fn due(pool: &Pool, project: ProjectId) -> JobId {
         actor: "test",
         needs: Vec::new(),
         needed: false,
+        trace: None,
     };
     insert(pool, &[new], None).await.unwrap();
     id

@@ -125,4 +125,11 @@ async fn behind_a_pooler_in_transaction_mode_every_service_and_command_refuses_w
             "{arguments:?} said:\n{said}"
         );
     }
+    let mut doctor = Program::start(&["doctor"], &environment);
+    assert_eq!(doctor.end().code(), Some(2));
+    let said = doctor.said();
+    assert!(
+        said.contains("FAIL  pooler") && said.contains("pool_mode = session"),
+        "{said}"
+    );
 }

@@ -97,6 +97,7 @@ pub(in crate::app) async fn make(
             needs: Vec::new(),
             // Its schedule is to hear how it ends.
             needed: true,
+            trace: None,
         })
         .collect();
     let inserted = insert::insert(&mut *db, &jobs, now).await?;

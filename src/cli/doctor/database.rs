@@ -39,8 +39,26 @@ pub(super) async fn look(url: &DatabaseUrl, checks: &mut Vec<Check>) -> Vec<Proj
 
 async fn examine(url: &DatabaseUrl, checks: &mut Vec<Check>) -> store::Result<Vec<Project>> {
     let pool = store::database::pool(url, "orchestrator-doctor", 1)?;
+    if store::database::lends_connections(&pool).await? {
+        checks.push(Check::fail(
+            "pooler",
+            "DATABASE_URL leads to a pooler that lends connections by the transaction; services refuse it",
+            "set pool_mode = session for this database in PgBouncer, or connect to PostgreSQL itself",
+        ));
+        // What it answers may be another client's.
+        return Ok(Vec::new());
+    }
     server(&pool, checks).await?;
     transactions(&pool, checks).await?;
+    let closed = doctor::closed_tables(&pool).await?;
+    if !closed.is_empty() {
+        checks.push(Check::fail(
+            "role",
+            format!("this role may not read and write {}", closed.join(", ")),
+            "run the services as the role that migrated, or as orchestrator_app",
+        ));
+        return Ok(Vec::new());
+    }
     let fit = fit(&pool).await?;
     checks.push(schema(fit));
     if let Some(holder) = holder(&pool).await? {
@@ -51,15 +69,6 @@ async fn examine(url: &DatabaseUrl, checks: &mut Vec<Check>) -> store::Result<Ve
         ));
     }
     if matches!(fit, Fit::Behind { .. }) {
-        return Ok(Vec::new());
-    }
-    let closed = doctor::closed_tables(&pool).await?;
-    if !closed.is_empty() {
-        checks.push(Check::fail(
-            "role",
-            format!("this role may not read and write {}", closed.join(", ")),
-            "run the services as the role that migrated, or as orchestrator_app",
-        ));
         return Ok(Vec::new());
     }
     queue::look(&pool, checks).await?;

@@ -11,6 +11,7 @@ pub(super) async fn look(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<
     queue(&doctor::waiting(pool).await?, checks);
     scheduler(&doctor::overdue(pool).await?, checks);
     runners(pool, checks).await?;
+    callbacks(doctor::callbacks(pool).await?, checks);
     let (good, odd) = doctor::tokens(pool).await?;
     tokens(good, &odd, checks);
     Ok(())
@@ -68,6 +69,43 @@ fn scheduler(overdue: &doctor::Overdue, checks: &mut Vec<Check>) {
             "start a scheduler, or look at its log",
         ),
     });
+}
+
+fn callbacks(found: doctor::Callbacks, checks: &mut Vec<Check>) {
+    let before = checks.len();
+    if found.stuck > 0 {
+        checks.push(Check::fail(
+            "callbacks",
+            format!(
+                "{} callbacks have been due for more than 5 minutes, and nobody tries them",
+                found.stuck
+            ),
+            "start a scheduler that has SECRETS_KEY; its log says why callbacks wait",
+        ));
+    }
+    if found.failing > 0 {
+        checks.push(Check::warn(
+            "callbacks",
+            format!(
+                "{} callbacks were tried five times and more without an answer that counts",
+                found.failing
+            ),
+            "orchestrator deliveries --state pending says why; they are given up after a day",
+        ));
+    }
+    if found.dead > 0 {
+        checks.push(Check::warn(
+            "callbacks",
+            format!("{} callbacks were given up within a day", found.dead),
+            "orchestrator deliveries --state dead says why; orchestrator deliveries redeliver ID sends one again",
+        ));
+    }
+    if checks.len() == before {
+        checks.push(Check::ok(
+            "callbacks",
+            format!("{} are on their way, none in trouble", found.pending),
+        ));
+    }
 }
 
 async fn runners(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()> {

@@ -9,11 +9,13 @@ use super::{Place, failure};
 use crate::domain::attempt::StepRecord;
 use crate::domain::policy::{Policy, lower};
 use crate::domain::spec::StepSpec;
+use crate::domain::trace::TraceParent;
 use crate::runner::Settings;
 use crate::runner::held::Brake;
 use crate::runner::logs::Log;
 use crate::runner::process::{self, Chunk, Command, End, Limits, Outcome};
 use crate::runner::sandbox::{Access, Plan};
+use crate::telemetry::trace;
 
 /// How long children have between `TERM` and `KILL`.
 const GRACE: Duration = Duration::from_secs(5);
@@ -143,6 +145,9 @@ fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>, program: 
     env.push(("ORCHESTRATOR_STEP_ID".into(), step.step_id.clone()));
     env.push(("ORCHESTRATOR_ATTEMPT".into(), place.job.fence.attempt.to_string()));
     env.push(("ORCHESTRATOR_WORKSPACE".into(), workspace));
+    if let Some(trace) = trace::here(place.job.trace) {
+        env.push((TraceParent::VARIABLE.into(), trace.to_string()));
+    }
     env.extend(program.env);
     // The step's own come last, so that they win.
     env.extend(step.env.iter().map(|(name, value)| (name.clone(), value.clone())));

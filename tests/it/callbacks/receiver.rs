@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 
 /// A request that arrived.
 #[derive(Clone, Debug)]
-pub(super) struct Heard {
-    pub(super) headers: HeaderMap,
+pub(crate) struct Heard {
+    pub(crate) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -36,13 +36,13 @@ impl Heard {
 type Answer = Arc<dyn Fn(usize) -> Response + Send + Sync>;
 
 /// An HTTP server that keeps what it hears and answers the nth request as it was told.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     pub(super) address: SocketAddr,
     heard: Arc<Mutex<Vec<Heard>>>,
 }
 
 impl Receiver {
-    pub(super) async fn start<R: IntoResponse>(answer: impl Fn(usize) -> R + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start<R: IntoResponse>(answer: impl Fn(usize) -> R + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -52,11 +52,11 @@ impl Receiver {
         Self { address, heard }
     }
 
-    pub(super) fn heard(&self) -> Vec<Heard> {
+    pub(crate) fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.url_at("127.0.0.1")
     }
 

@@ -161,6 +161,117 @@ async fn doctor_names_each_thing_that_is_wrong_in_the_tables() {
 }
 
 #[tokio::test]
+async fn doctor_says_that_callbacks_are_stuck_failing_and_given_up() {
+    let (database, pool) = in_order().await;
+    job(
+        &pool,
+        "state, run_at, attempt, started_at, finished_at",
+        "'succeeded', now(), 1, now(), now()",
+    )
+    .await;
+    let callback = async |columns: &str, values: &str| {
+        let statement = format!(
+            "insert into delivery (id, project_id, job_id, url, authority, body, {columns})
+             select gen_random_uuid(), project_id, id, 'https://ci.example.com/', 'ci.example.com', '{{}}', {values} from job"
+        );
+        tell(&pool, &statement).await;
+    };
+    // These are as they should be: delivered, just due, and waiting for their second try.
+    callback("state, finished_at, tries, attempts", "'delivered', now(), 1, 1").await;
+    callback("due_at", "now()").await;
+    callback("due_at, tries, attempts", "now() + interval '1 minute', 1, 1").await;
+    assert_eq!(findings(&database), [""; 0]);
+    callback("due_at", "now() - interval '6 minutes'").await;
+    assert_eq!(findings(&database), ["fail callbacks"]);
+    tell(&pool, "update delivery set due_at = now() + interval '1 hour', tries = 5, attempts = 5 where state = 'pending'").await;
+    assert_eq!(findings(&database), ["warn callbacks"]);
+    tell(
+        &pool,
+        "update delivery set state = 'dead', finished_at = now() - interval '1 hour' where state = 'pending'",
+    )
+    .await;
+    assert_eq!(findings(&database), ["warn callbacks"]);
+    // Of yesterday's, somebody has been told.
+    tell(
+        &pool,
+        "update delivery set finished_at = now() - interval '2 days' where state = 'dead'",
+    )
+    .await;
+    assert_eq!(findings(&database), [""; 0]);
+}
+
+#[tokio::test]
+async fn doctor_says_that_the_clocks_differ_and_that_somebody_migrates() {
+    let (database, pool) = in_order().await;
+    let name = ask(&pool, "current_database()").await;
+    // A server whose clock goes an hour ahead, as everybody who asks it sees.
+    tell(
+        &pool,
+        &format!(
+            "create schema ahead;
+             create function ahead.clock_timestamp() returns timestamptz language sql as $$ select pg_catalog.clock_timestamp() + interval '1 hour' $$;
+             alter database {name} set search_path = ahead, pg_catalog, public"
+        ),
+    )
+    .await;
+    assert_eq!(findings(&database), ["warn clock"]);
+    tell(&pool, &format!("alter database {name} reset search_path")).await;
+    let mut migrating = PgConnection::connect(database.url.expose()).await.unwrap();
+    sqlx::raw_sql("select pg_advisory_lock(1869767528)")
+        .execute(&mut migrating)
+        .await
+        .unwrap();
+    assert_eq!(findings(&database), ["warn migration"]);
+}
+
+#[tokio::test]
+async fn doctor_says_that_the_disk_is_full_and_that_there_is_no_sandbox() {
+    let (database, _pool) = in_order().await;
+    let directory = scratch();
+    // A file system of a megabyte, seen by this one process alone, with a byte and then no room left.
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=1m full \"$1\" && head -c 1040000 /dev/zero >\"$1/file\" && exec \"$2\" doctor";
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(directory.as_os_str())
+        .arg(env!("CARGO_BIN_EXE_orchestrator"))
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+        .env("DATABASE_URL", database.url.expose())
+        .env("WORKSPACES_ROOT", directory.as_os_str())
+        .env("SANDBOX_WRAPPER", "/no/such/bwrap");
+    let said = out(command, 2);
+    assert!(
+        said.contains("FAIL  disk") && said.contains("make room"),
+        "{said}"
+    );
+    assert!(
+        said.contains("FAIL  sandbox") && said.contains("install bubblewrap"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn doctor_warns_of_a_superuser_and_fails_for_a_role_that_may_not_read() {
+    let (database, _pool) = in_order().await;
+    let said = |url: &str| {
+        let mut command = orchestrator(url, &["doctor", "--json"]);
+        command.env("SANDBOX", "off");
+        let said: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        let checks = said["checks"].as_array().unwrap().clone();
+        let role = checks.iter().filter(|check| check["name"] == "role");
+        role.map(|check| check["verdict"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said(database.url.expose()), ["warn"]);
+    assert_eq!(
+        said(database.login(Some("orchestrator_app")).await.expose()),
+        ["ok"]
+    );
+    assert_eq!(said(database.login(None).await.expose()), ["ok", "fail"]);
+}
+
+#[tokio::test]
 async fn doctor_fails_without_a_schema_and_without_a_database() {
     let database = empty_database().await;
     assert_eq!(findings(&database), ["fail schema"]);

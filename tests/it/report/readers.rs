@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::roll_up_all;
 use crate::support::{Database, ask, database, tell, user_of};
 
-const VIEWS: [&str; 8] = [
+const VIEWS: [&str; 11] = [
     "jobs",
     "steps",
     "attempts",
@@ -15,6 +15,9 @@ const VIEWS: [&str; 8] = [
     "daily_throughput",
     "failures_by_code",
     "wait_and_run_percentiles",
+    "cost_by_agent_day",
+    "webhook_deliveries",
+    "schedule_health",
 ];
 
 struct Reader {
@@ -26,6 +29,15 @@ async fn seeded() -> (Database, Pool) {
     let database = database().await;
     let pool = database.pool();
     tell(&pool, include_str!("seed.sql")).await;
+    tell(
+        &pool,
+        "insert into schedule (id, project_id, name, expression, spec, next_due_at, fire_at)
+         select gen_random_uuid(), id, 'hourly', '0 * * * *', '{}', now(), now() from project;
+         insert into hook (id, project_id, name, provider, spec, secret)
+         select gen_random_uuid(), id, 'push', 'github', '{}', '' from project where alias = 'web';
+         insert into hook_delivery (id, hook_id, body_bytes, outcome) select gen_random_uuid(), id, 2, 'ping' from hook",
+    )
+    .await;
     roll_up_all(&pool).await;
     (database, pool)
 }
@@ -58,7 +70,8 @@ async fn a_reader_of_one_project_sees_that_project_in_every_view() {
     assert_eq!(
         all,
         [
-            "data web", "data web", "data web", "data web", "web", "data web", "data web", "data web"
+            "data web", "data web", "data web", "data web", "web", "data web", "data web", "data web",
+            "data web", "data web", "data web"
         ]
     );
     let wall = format!(
@@ -66,7 +79,7 @@ async fn a_reader_of_one_project_sees_that_project_in_every_view() {
         reader.name
     );
     tell(&pool, &wall).await;
-    assert_eq!(shown(&reader.pool).await, ["web"; 8]);
+    assert_eq!(shown(&reader.pool).await, ["web"; 11]);
     assert_eq!(
         ask(&reader.pool, "select count(*) from report.runner_utilisation").await,
         "0"
@@ -81,13 +94,13 @@ async fn a_reader_of_one_project_sees_that_project_in_every_view() {
     );
     // Nothing a reader may say widens it.
     tell(&reader.pool, "set orchestrator.project = 'data'").await;
-    assert_eq!(shown(&reader.pool).await, ["null"; 8]);
+    assert_eq!(shown(&reader.pool).await, ["null"; 11]);
     tell(
         &reader.pool,
         "set orchestrator.project = ''; set role orchestrator_reporter",
     )
     .await;
-    assert_eq!(shown(&reader.pool).await, ["web"; 8]);
+    assert_eq!(shown(&reader.pool).await, ["web"; 11]);
 }
 
 #[tokio::test]
@@ -102,7 +115,7 @@ async fn a_project_that_is_deleted_leaves_its_reader_nothing() {
         ),
     )
     .await;
-    assert_eq!(shown(&reader.pool).await, ["null"; 8]);
+    assert_eq!(shown(&reader.pool).await, ["null"; 11]);
 }
 
 #[tokio::test]
@@ -110,11 +123,11 @@ async fn the_setting_narrows_what_a_session_sees() {
     let (database, _pool) = seeded().await;
     let reader = reader(&database).await;
     tell(&reader.pool, "set orchestrator.project = 'web'").await;
-    assert_eq!(shown(&reader.pool).await, ["web"; 8]);
+    assert_eq!(shown(&reader.pool).await, ["web"; 11]);
     tell(&reader.pool, "set orchestrator.project = 'web,data'").await;
     assert_eq!(shown(&reader.pool).await[0], "data web");
     tell(&reader.pool, "set orchestrator.project = 'no-such'").await;
-    assert_eq!(shown(&reader.pool).await, ["null"; 8]);
+    assert_eq!(shown(&reader.pool).await, ["null"; 11]);
 }
 
 #[tokio::test]

@@ -47,6 +47,9 @@ insert into step (job_id, attempt, ordinal, position, step_id, agent, status, co
 select id, 1, 0, 0, 'main', agent, case when code is null then 'succeeded' else 'failed' end, code, null,
        case code when 'exit_nonzero' then 2 end, due_at + wait, due_at + wait + run, 1000 * n
   from made;
+-- The nth report reads 10,000 tokens, writes 1,000 and costs 5 n cents.
+insert into step_usage (job_id, attempt, ordinal, agent, simulated, report, input_tokens, output_tokens, cached_tokens, cost_usd)
+select id, 1, 0, agent, false, 'Done.', 10000, 1000, 8000, n * 0.05 from made where agent = 'claude';
 insert into event (at, project_id, job_id, attempt, kind, actor)
 select at, project_id, job_id, attempt, kind, actor from (
     select created_at as at, project_id, id as job_id, null::int as attempt, 'job.submitted' as kind,

@@ -13,8 +13,9 @@ use orchestrator::app::{control, maintain};
 use orchestrator::domain::attempt::{Ending, Failure};
 use orchestrator::domain::id::{ProjectId, RunnerId};
 use orchestrator::domain::job::Code;
+use orchestrator::domain::usage::Usage;
 use orchestrator::store::settle::{Settlement, settle};
-use orchestrator::store::{Pool, claim, project, runner};
+use orchestrator::store::{Pool, claim, project, runner, usage};
 
 use super::roll_up_all;
 use crate::support::{ask, database, tell, until};
@@ -120,6 +121,49 @@ async fn every_end_is_counted_once_whichever_way_it_came() {
         ask(&pool, "select done = (select max(id) from event) from rollup").await,
         "true"
     );
+}
+
+#[tokio::test]
+async fn what_an_agent_cost_is_summed_once_also_when_its_runner_vanished_before_its_step_was_written() {
+    let database = database().await;
+    let pool = database.pool();
+    let demo = project::put(&pool, "demo", "/srv/demo", "administrator")
+        .await
+        .unwrap();
+    let runner = session(&pool).await;
+    put_in(&pool, demo, 2).await;
+    let claimed = claim::claim(&pool, runner, "default", "", 2).await.unwrap();
+    for (claimed, cost_micro_usd) in claimed.iter().zip([1_250_000, 250_000]) {
+        let usage = Usage {
+            agent: "claude".to_owned(),
+            input_tokens: Some(1000),
+            output_tokens: Some(100),
+            cost_micro_usd: Some(cost_micro_usd),
+            ..Usage::default()
+        };
+        assert!(
+            usage::record(&pool, runner, claimed.fence, 0, &usage)
+                .await
+                .unwrap()
+        );
+    }
+    let batch = [Settlement {
+        fence: claimed[0].fence,
+        ending: Ending::Succeeded,
+        step: None,
+    }];
+    settle(&pool, runner, &batch).await.unwrap();
+    roll_up_all(&pool).await;
+    let cost = "select cost_usd || ' ' || input_tokens + output_tokens from report.cost_by_agent_day";
+    assert_eq!(ask(&pool, cost).await, "1.250000 1100");
+    tell(
+        &pool,
+        "update runner set lease_expires_at = now() - interval '1 second'",
+    )
+    .await;
+    maintain::expire(&pool, &Hints::default(), None).await.unwrap();
+    roll_up_all(&pool).await;
+    assert_eq!(ask(&pool, cost).await, "1.500000 2200");
 }
 
 fn operator() -> orchestrator::app::authenticate::Caller {
