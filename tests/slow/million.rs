@@ -108,34 +108,43 @@ async fn migrations_of_a_million_jobs_lock_nobody_out_and_old_binaries_go_on() {
     reports(&administrator).await;
 }
 
-/// Each worked question of docs/REPORTING.md, on what is a million jobs now: what it reads, and how long it takes.
+/// Each worked question of docs/REPORTING.md, on what is a million jobs now: what it reads, and how long it takes. Asked
+/// of the days it names, when nothing happened here, and of as many days when something did.
 async fn reports(pool: &orchestrator::store::Pool) {
     while roll_up(pool).await.unwrap() {}
     tell(pool, "analyze").await;
+    let begin: chrono::NaiveDate = ask(pool, "select current_date - 25").await.parse().unwrap();
     for section in include_str!("../../docs/REPORTING.md").split("\n### ").skip(1) {
         let view = section.lines().next().unwrap();
-        let sql = section
-            .split("```sql\n")
-            .nth(1)
-            .unwrap()
-            .split("```")
-            .next()
-            .unwrap();
-        let sql = sql.trim().trim_end_matches(';');
-        let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(format!(
-            "explain (analyze, buffers, format json) {sql}"
-        )))
+        let (_, rest) = section.split_once("```sql\n").unwrap();
+        let question = rest.split_once("```").unwrap().0.trim().trim_end_matches(';');
+        let moved = (1..=31).fold(question.to_owned(), |question, day| {
+            let here = begin + chrono::Days::new(day);
+            question.replace(&format!("2030-01-{day:02}"), &here.to_string())
+        });
+        is_answered_at_once(pool, view, question).await;
+        is_answered_at_once(pool, view, &moved).await;
+    }
+}
+
+async fn is_answered_at_once(pool: &orchestrator::store::Pool, view: &str, question: &str) {
+    let explained = format!("explain (analyze, buffers, format json) {question}");
+    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(explained))
         .fetch_one(pool)
         .await
         .unwrap();
-        let (plan, took) = (&plan[0]["Plan"], &plan[0]["Execution Time"]);
-        let pages =
-            plan["Shared Hit Blocks"].as_u64().unwrap() + plan["Shared Read Blocks"].as_u64().unwrap();
-        println!("{view}: {took} ms, {pages} pages");
-        // A million jobs are some 200,000 pages with all their rows; a question about rows reads one table of them at most, one
-        // about days a handful.
-        let rows = ["report.jobs", "report.steps", "report.attempts", "report.audit"];
-        let most = if rows.contains(&view) { 60_000 } else { 2_000 };
-        assert!(pages <= most, "{view} reads {pages} pages:\n{plan:#}");
-    }
+    let (plan, took) = (&plan[0]["Plan"], &plan[0]["Execution Time"]);
+    let pages = plan["Shared Hit Blocks"].as_u64().unwrap() + plan["Shared Read Blocks"].as_u64().unwrap();
+    println!("{view}: {took} ms, {pages} pages");
+    // A million jobs are some 200,000 pages with all their rows. A second is for a tenth of them, on a disk as well; a
+    // question about days reads a handful.
+    let rows = [
+        "report.jobs",
+        "report.steps",
+        "report.attempts",
+        "report.audit",
+        "report.freshness",
+    ];
+    let most = if rows.contains(&view) { 20_000 } else { 2_000 };
+    assert!(pages <= most, "{view} reads {pages} pages:\n{plan:#}");
 }
