@@ -99,6 +99,7 @@ mod tests {
             claimed_at: clock::now(),
             due_at: clock::now(),
             priority: 0,
+            trace: None,
         };
         (0..number).map(job).collect()
     }
