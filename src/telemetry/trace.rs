@@ -162,7 +162,7 @@ impl HttpClient for Sender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let sent = self.runtime.spawn(send(self.client.clone(), request)).await;
         let sent = sent.map_err(HttpError::from).and_then(|sent| sent);
-        self.say(sent.as_ref().map(|answer| answer.status()));
+        self.say(sent.as_ref().map(Response::status));
         sent
     }
 }
