@@ -4,7 +4,10 @@
 pub mod deliver;
 pub mod upkeep;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::alive::Alive;
 use crate::app::hint::Hints;
@@ -19,8 +22,16 @@ const SHORTEST: Duration = Duration::from_millis(5);
 /// and a connection that died without a word holds a statement for longer.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Looks at what is due once each `every`, and when the next instant has come, until `stop`.
-pub async fn run(pool: Pool, hints: Hints, every: Duration, alive: Alive, stop: Stop) {
+/// Looks at what is due once each `every`, and when the next instant has come, until `stop`. Whoever delivers
+/// callbacks is told of them through `callbacks`, and need not look.
+pub async fn run(
+    pool: Pool,
+    hints: Hints,
+    every: Duration,
+    callbacks: Option<Arc<Notify>>,
+    alive: Alive,
+    stop: Stop,
+) {
     let part = alive.part("the tick", every * 2 + PATIENCE);
     tracing::info!(
         tick_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX),
@@ -39,6 +50,9 @@ pub async fn run(pool: Pool, hints: Hints, every: Duration, alive: Alive, stop: 
                     away = false;
                 }
                 wait = until_next(&done, wait);
+                if let Some(callbacks) = callbacks.as_ref().filter(|_| done.callbacks) {
+                    callbacks.notify_one();
+                }
             }
             // Said once, not every second for as long as it lasts.
             Err(error) if away => tracing::debug!(error = %error, "still nothing could be done"),

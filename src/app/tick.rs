@@ -15,6 +15,8 @@ pub struct Tick {
     pub made: usize,
     /// Jobs that became available.
     pub promoted: usize,
+    /// Callbacks are to be tried, which is not for a tick to wait for.
+    pub callbacks: bool,
     /// How long until something is due, as far as the look before knew.
     pub next: Option<Duration>,
 }
@@ -30,6 +32,7 @@ pub async fn tick(pool: &Pool, hints: &Hints, now: Instant) -> Result<Tick> {
     metrics::gauge!("orchestrator_scheduler_lag_seconds").set(look.lag);
     let mut done = Tick {
         next: look.next,
+        callbacks: look.callbacks,
         ..Tick::default()
     };
     if look.schedules {

@@ -19,6 +19,7 @@ use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::domain::environment::DatabaseUrl;
 use crate::domain::seal::Keyring;
+use crate::scheduler::deliver::Deliverer;
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::{config, scheduler, store};
@@ -123,10 +124,12 @@ impl Dev {
         }
         let every = self.scheduler.scheduler_tick_sec;
         let alive = Alive::default();
+        let deliverer = callbacks::deliverer(pool, Some(keys.clone()), &self.callbacks)?;
         work.spawn(scheduler::run(
             pool.clone(),
             hints.clone(),
             every,
+            deliverer.as_ref().map(Deliverer::due),
             alive,
             stop.clone(),
         ));
@@ -135,7 +138,7 @@ impl Dev {
             self.retention.into(),
             stop.clone(),
         ));
-        if let Some(deliverer) = callbacks::deliverer(pool, Some(keys.clone()), &self.callbacks)? {
+        if let Some(deliverer) = deliverer {
             work.spawn(deliverer.run(stop.clone()));
         }
         work.close();

@@ -10,6 +10,7 @@ use super::database;
 use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::app::schema;
+use crate::scheduler::deliver::Deliverer;
 use crate::shutdown::Stop;
 use crate::{config, scheduler, store, telemetry};
 
@@ -52,7 +53,8 @@ impl Scheduler {
             let upkeep = scheduler::upkeep::run(pool.clone(), self.retention.into(), stop.clone());
             let upkeep = tokio::spawn(upkeep);
             let every = self.scheduler.scheduler_tick_sec;
-            let tick = scheduler::run(pool, hints, every, alive, stop.clone());
+            let callbacks = deliverer.as_ref().map(Deliverer::due);
+            let tick = scheduler::run(pool, hints, every, callbacks, alive, stop.clone());
             let deliver = async {
                 if let Some(deliverer) = deliverer {
                     deliverer.run(stop).await;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span, field};
 
@@ -31,7 +32,7 @@ const BATCH: u16 = 4;
 const AT_ONE_HOST: usize = 4;
 /// Time beyond the longest try before another may take a callback over.
 const MARGIN: Duration = Duration::from_secs(30);
-/// Pause between two looks when nothing is due.
+/// Pause before the database is asked again that was away.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What delivers. Cheap to clone.
@@ -42,6 +43,7 @@ pub struct Deliverer {
     call: Call,
     at_once: u16,
     busy: Arc<Mutex<BTreeMap<String, usize>>>,
+    due: Arc<Notify>,
 }
 
 impl Deliverer {
@@ -54,7 +56,14 @@ impl Deliverer {
             call,
             at_once,
             busy: Arc::default(),
+            due: Arc::default(),
         }
+    }
+
+    /// Where it is to be told that callbacks are due: between two tellings it asks nobody.
+    #[must_use]
+    pub fn due(&self) -> Arc<Notify> {
+        Arc::clone(&self.due)
     }
 
     /// Delivers until `stop`; then what is on its way is finished, unless the stop is hard.
@@ -77,9 +86,11 @@ impl Deliverer {
                     0
                 }
             };
-            if begun == 0 {
+            if away {
                 let wait = PAUSE.mul_f64(rand::random_range(0.9..=1.1));
                 let _ = tokio::time::timeout(wait, stop.soft.cancelled()).await;
+            } else if begun == 0 {
+                stop.soft.run_until_cancelled(self.due.notified()).await;
             } else if tries.len() >= usize::from(self.at_once) {
                 stop.soft.run_until_cancelled(tries.join_next()).await;
             }

@@ -16,6 +16,8 @@ pub struct Look {
     pub lost: bool,
     /// Jobs have ended that somebody waits for, or jobs wait for room.
     pub waiting: bool,
+    /// Callbacks are to be tried.
+    pub callbacks: bool,
     /// How late the schedule is that is to be released first; zero when none is late.
     pub lag: Duration,
     /// How long until a schedule or a job is due, if one will be.
@@ -43,6 +45,7 @@ pub async fn look(db: impl Executor<'_>, now: Instant) -> Result<Look> {
                exists (select from job where needed and state in ('succeeded', 'failed', 'cancelled'))
                or exists (select from job where state = 'scheduled' and gate = 'key')
                or exists (select from job where state = 'scheduled' and gate = 'project') as "waiting!",
+               coalesce((select min(due_at) from delivery where state = 'pending') <= clock.now, false) as "callbacks!",
                coalesce(extract(epoch from clock.now - first_schedule), 0)::double precision as "lag_sec!",
                extract(epoch from least(
                    (select min(fire_at) from schedule where paused_at is null and fire_at > clock.now),
@@ -59,6 +62,7 @@ pub async fn look(db: impl Executor<'_>, now: Instant) -> Result<Look> {
         jobs: row.jobs,
         lost: row.lost,
         waiting: row.waiting,
+        callbacks: row.callbacks,
         lag: Duration::try_from_secs_f64(row.lag_sec).unwrap_or_default(),
         next: row
             .next_sec
