@@ -1,4 +1,4 @@
-//! The slow tier: what takes minutes, or needs packages of its own. `.ci/run` names those of it that it runs.
+//! The slow tier: what takes minutes, or needs packages of its own. `.ci/run` runs all of it.
 
 #![allow(
     clippy::unwrap_used,
