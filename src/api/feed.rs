@@ -198,11 +198,8 @@ impl Follower {
 
     /// What happened up to `settled`; `None` when the token is good no longer.
     async fn look(&self, settled: i64) -> store::Result<Option<Vec<Located>>> {
-        if !self.pass.holds().await? {
-            return Ok(None);
-        }
         let rows = event::between(&self.pool, &self.filter, self.seen, settled, ROWS).await?;
-        Ok(Some(rows))
+        Ok(self.pass.holds().await?.then_some(rows))
     }
 
     /// The next event; `None` when the server stops or the token is good no longer.

@@ -21,8 +21,8 @@ impl Pass {
         }
     }
 
-    /// Whether the token is neither revoked nor expired. Asked before anything is read for the stream, so that
-    /// nothing that happens afterwards is ever sent.
+    /// Whether the token is neither revoked nor expired. Asked after what is to be sent was read: if it still holds
+    /// then, nothing of that happened after its end.
     pub(super) async fn holds(&self) -> store::Result<bool> {
         match self.token {
             Some(token) => store::token::holds(&self.pool, token).await,

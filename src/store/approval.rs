@@ -46,13 +46,15 @@ pub async fn decide(
         r#"
         with found as materialized (
             select id, state, attempt from job where id = $1 and ($2::uuid[] is null or project_id = any ($2)) for no key update
-        ), asked as (
+        ), asked as materialized (
+            -- Locked, so that what was decided while this waited for the job is seen.
             select approval.attempt, approval.decision from approval join found on found.id = approval.job_id
              order by approval.attempt desc limit 1
+               for no key update of approval
         ), decided as (
             update approval
                set decided_at = now(), decision = $3, decided_by = $4, comment = $5, prompt = $6
-              from found
+              from found join asked on asked.attempt = found.attempt and asked.decision is null
              where approval.job_id = found.id and approval.attempt = found.attempt and approval.decision is null
                and found.state = 'awaiting_approval' and ($7::int is null or approval.attempt = $7)
             returning approval.job_id, approval.decision, approval.position, approval.prompt is not null as edited

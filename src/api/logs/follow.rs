@@ -98,12 +98,12 @@ impl Follower {
     /// The job is looked at first: what is printed is kept before a job ends, so output that is not
     /// there after the end was seen will never be.
     async fn look(&mut self) -> store::Result<Option<Standing>> {
+        let standing = store::job::standing(&self.pool, self.job, None).await?;
+        let lines = log::after(&self.pool, self.job, self.seen, ROWS).await?;
         if !self.pass.holds().await? {
             self.ended = true;
             return Ok(None);
         }
-        let standing = store::job::standing(&self.pool, self.job, None).await?;
-        let lines = log::after(&self.pool, self.job, self.seen, ROWS).await?;
         if let Some(last) = lines.last() {
             self.seen = place(last);
         }

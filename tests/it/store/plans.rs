@@ -22,6 +22,9 @@ use crate::support::{ask, database, tell};
 const FILL: &str = "
     alter table job set (autovacuum_enabled = false);
     alter table job_spec set (autovacuum_enabled = false);
+    alter index step_by_time set (autosummarize = off); -- a worker that sums up a range reads the table
+    alter index attempt_by_time set (autosummarize = off);
+    alter index event_by_time set (autosummarize = off);
     insert into job (id, project_id, queue, state, priority, run_at, max_attempts, attempt, started_at, finished_at)
     select ('01980000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, project.id, 'queue-' || n % 3,
            (case when n % 100 = 0 then 'available' when n % 100 = 1 then 'scheduled' else 'succeeded' end)::job_state,
