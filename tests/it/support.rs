@@ -152,14 +152,19 @@ pub(crate) async fn tell(pool: &Pool, statement: &str) {
 }
 
 /// Waits until `look` finds something. What must happen and does not, within a minute, is a failure.
-pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(60, look).await
+}
+
+/// The same for what takes longer: so many seconds at most.
+pub(crate) async fn within<T>(seconds: u64, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = std::time::Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
         assert!(
-            began.elapsed().as_secs() < 60,
+            began.elapsed().as_secs() < seconds,
             "what is waited for does not happen"
         );
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

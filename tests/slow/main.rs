@@ -21,5 +21,5 @@ mod rotation;
 mod schedules;
 mod schemathesis;
 #[path = "../it/support.rs"]
-#[expect(dead_code, unused_imports, reason = "the fast tests use what these do not")]
+#[expect(dead_code, reason = "the fast tests use what these do not")]
 mod support;

@@ -7,7 +7,7 @@ use orchestrator::domain::spec::JobSpec;
 use orchestrator::store::project;
 use serde_json::json;
 
-use crate::support::{Program, ask, database, scratch, until};
+use crate::support::{Program, ask, database, scratch, within};
 
 #[tokio::test]
 async fn a_gigabyte_and_a_line_of_a_hundred_megabytes_leave_the_runners_memory_flat() {
@@ -38,10 +38,13 @@ async fn a_gigabyte_and_a_line_of_a_hundred_megabytes_leave_the_runners_memory_f
             .unwrap();
         let question = format!(
             "select state || ' ' || output_bytes from job join step on job_id = id
-              where id = '{}' and finished_at is not null",
+              where id = '{}' and job.finished_at is not null",
             accepted.job.0
         );
-        until(async || Some(ask(&pool, &question).await).filter(|end| end != "null")).await
+        within(300, async || {
+            Some(ask(&pool, &question).await).filter(|end| end != "null")
+        })
+        .await
     };
     assert_eq!(printed("echo small").await, "succeeded 6");
     let before = peak_memory(&runner);
