@@ -18,6 +18,7 @@ const NOW: i64 = 1_700_000_000;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// How long each target is tried.
+#[expect(clippy::disallowed_methods, reason = "a test has no settings of its own")]
 fn time() -> Duration {
     let seconds = std::env::var("FUZZ_SECONDS")
         .ok()

@@ -4,6 +4,10 @@
     clippy::unwrap_used,
     reason = "what cannot go on in a test fails it, also in what tests share"
 )]
+#![allow(
+    clippy::print_stdout,
+    reason = "what was drawn and what was measured is to be read"
+)]
 
 mod alerts;
 mod backup;

@@ -4,6 +4,7 @@ use crate::developer::{Developer, script};
 
 /// Runs it for some seconds with the operations that `which` names. `SCHEMATHESIS_SECONDS` and `SCHEMATHESIS_SEED` make it
 /// longer and different.
+#[expect(clippy::disallowed_methods, reason = "a test has no settings of its own")]
 fn run(seconds: &str, which: &[&str]) {
     let developer = Developer::start(&[]);
     let seed = std::env::var("SCHEMATHESIS_SEED").unwrap_or_else(|_| "1".to_owned());
@@ -37,6 +38,7 @@ const ENDS_TOKENS: [&str; 4] = [
 ];
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test has no settings of its own")]
 fn schemathesis_finds_no_failure_and_no_answer_outside_of_the_document() {
     let seconds = std::env::var("SCHEMATHESIS_SECONDS").unwrap_or_else(|_| "90".to_owned());
     run(&seconds, &ENDS_TOKENS);
