@@ -40,9 +40,9 @@ pub async fn run(
     alive.ready("running");
     let mut away = false;
     while !stop.soft.is_cancelled() {
-        // At least the time between two, so that an idle scheduler costs one statement in it at most; drawn, so
-        // that several do not look together.
-        let mut wait = every.mul_f64(rand::random_range(1.0..=1.2));
+        // More than the time between two, so that an idle scheduler, with its roll-ups, costs one statement in it
+        // at most; drawn, so that several do not look together.
+        let mut wait = every.mul_f64(rand::random_range(1.1..=1.3));
         match tick(&pool, &hints, None).await {
             Ok(done) => {
                 if away {
