@@ -96,9 +96,13 @@ async fn all(
     };
     let there: BTreeSet<JobId> = inserted.iter().map(|inserted| inserted.id).collect();
     let mut held = BTreeMap::new();
+    // The others are in: what goes wrong here is the matter of who asked again.
     for job in jobs.iter().filter(|job| !there.contains(&job.id)) {
-        let connection = &mut *pool.acquire().await?;
-        held.insert(job.id, holder(connection, job).await);
+        let holder = match pool.acquire().await {
+            Ok(mut connection) => holder(&mut connection, job).await,
+            Err(error) => Err(Error::Store(error.into())),
+        };
+        held.insert(job.id, holder);
     }
     follow_up(pool, hints, &jobs, &inserted).await;
     let mut put = jobs.iter();
