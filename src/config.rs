@@ -130,6 +130,16 @@ pub struct Runner {
         default_value = "/var/lib/orchestrator/workspaces"
     )]
     pub workspaces_root: PathBuf,
+    /// What becomes of jobs whose project's directory is no repository: success, they work on a copy of it; failed,
+    /// they fail
+    #[arg(
+        long,
+        env = "NON_GIT_WORKDIR_STATUS",
+        value_name = "STATUS",
+        value_enum,
+        default_value = "success"
+    )]
+    pub non_git_workdir_status: NonGitStatus,
     /// User that steps run as when this process runs as root
     #[arg(long, env = "STEP_USER", value_name = "USER", default_value = "nobody")]
     pub step_user: String,
@@ -197,6 +207,15 @@ pub struct Runner {
     #[arg(long, env = "MAX_SUBPROCESS_OUTPUT_CHARS", value_name = "BYTES", default_value_t = 1024 * 1024,
           value_parser = clap::value_parser!(u64).range(1024..=1024 * 1024 * 1024))]
     pub max_subprocess_output_chars: u64,
+}
+
+/// What becomes of jobs whose project is no repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NonGitStatus {
+    /// They work on a copy.
+    Success,
+    /// They fail.
+    Failed,
 }
 
 /// What steps run in.

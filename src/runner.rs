@@ -18,7 +18,7 @@ mod session;
 mod settler;
 mod step;
 pub mod versions;
-mod workspace;
+pub mod workspace;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,6 +54,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Where jobs get their workspaces.
     pub workspaces_root: PathBuf,
+    /// What becomes of jobs whose project is no repository.
+    pub no_repository: workspace::NoRepository,
     /// Variables every step sees.
     pub environment: Vec<(String, String)>,
     /// Most bytes of output kept of one step.

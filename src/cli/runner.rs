@@ -7,12 +7,13 @@ use clap::Args;
 use super::database;
 use crate::alive::Alive;
 use crate::app::schema;
-use crate::config::SandboxKind;
+use crate::config::{NonGitStatus, SandboxKind};
 use crate::domain::prompt::InputLimits;
 use crate::runner::process::{Credentials, Limits, Supervisor, limits};
 use crate::runner::redact::{Secrets, Sensitive};
 use crate::runner::sandbox::{self, Sandbox};
 use crate::runner::versions::Versions;
+use crate::runner::workspace::NoRepository;
 use crate::shutdown::Stop;
 use crate::{config, runner, store, telemetry};
 
@@ -87,6 +88,10 @@ pub(super) async fn settings(
         lease: from.runner_reclaim_after_sec,
         drain: from.runner_drain_sec,
         workspaces_root,
+        no_repository: match from.non_git_workdir_status {
+            NonGitStatus::Success => NoRepository::Copy,
+            NonGitStatus::Failed => NoRepository::Refuse,
+        },
         environment: from.step_environment(),
         output_limit: from.max_subprocess_output_chars,
         credentials,

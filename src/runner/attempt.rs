@@ -2,7 +2,7 @@
 
 mod resume;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -77,7 +77,7 @@ impl Attempt<'_> {
         }
         past.edit(&mut spec.steps);
         let first = usize::try_from(self.job.step_position).unwrap_or_default();
-        let workspace = match self.workspace(spec.steps.iter().skip(first)) {
+        let workspace = match self.workspace(spec.steps.iter().skip(first)).await {
             Ok(workspace) => workspace,
             Err(failure) => return Ok((Ending::Failed(failure), None)),
         };
@@ -102,10 +102,13 @@ impl Attempt<'_> {
     }
 
     /// The job's directory, made unless no step looks at it.
-    fn workspace<'s>(&self, mut steps: impl Iterator<Item = &'s StepSpec>) -> Result<PathBuf, Failure> {
+    async fn workspace<'s>(&self, mut steps: impl Iterator<Item = &'s StepSpec>) -> Result<PathBuf, Failure> {
         let job = self.job.fence.job;
         match steps.any(|step| self.settings.uses_workspace(step)) {
-            true => workspace::prepare(&self.settings.workspaces_root, job, self.settings.credentials),
+            true => {
+                let directory = Path::new(&self.job.project_directory);
+                workspace::open(self.settings, job, directory, self.brake.token()).await
+            }
             false => Ok(PathBuf::new()),
         }
     }

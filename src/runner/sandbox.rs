@@ -52,6 +52,14 @@ enum Found {
     Broken(String),
 }
 
+/// What scripts see beside the system.
+pub(super) struct Room<'a> {
+    /// Where they work.
+    pub(super) writable: &'a Path,
+    /// What else they may read.
+    pub(super) readable: Option<&'a Path>,
+}
+
 /// How a step is to be confined.
 pub(super) enum Plan {
     /// By this.
@@ -117,6 +125,30 @@ impl Sandbox {
     #[must_use]
     pub fn is_off(&self) -> bool {
         matches!(self.found, Found::Off(_))
+    }
+
+    /// What trusted scripts run in that handle what is not: no network, and of the host nothing but this.
+    /// `None` where there is no sandbox.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be set up.
+    pub(super) fn around(&self, room: &Room<'_>) -> Result<Option<Wrapper>, String> {
+        match &self.found {
+            Found::Broken(why) => Err(format!("no sandbox can be set up: {why}")),
+            Found::Off(_) => Ok(None),
+            Found::Bubblewrap { program, userns } => {
+                let mut arguments = view::namespaces(Network::Deny, *userns);
+                arguments.extend(view::system(&self.settings)?);
+                arguments.extend(self.settings.arguments.iter().cloned());
+                arguments.extend(view::room(room.writable, room.readable)?);
+                Ok(Some(Wrapper {
+                    program: program.clone(),
+                    arguments,
+                    seccomp: seccomp::filter()?,
+                }))
+            }
+        }
     }
 
     /// What a step of a job with this policy runs in, in `workspace`.

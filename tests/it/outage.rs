@@ -32,10 +32,13 @@ impl Outage {
         cluster.create_database("orchestrator").unwrap();
         let url = cluster.url("orchestrator");
         let workspaces = directory.join("workspaces");
+        let project = directory.join("project");
+        fs::create_dir(&project).unwrap();
+        let aliases = format!("demo={}", project.display());
         let environment = [
             ("DATABASE_URL", url.as_str()),
             ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
-            ("PROJECT_ALIASES", "demo=/srv/demo"),
+            ("PROJECT_ALIASES", &aliases),
             ("WEBHOOK_TOKENS", &format!("{TOKEN}=demo")),
             ("RUNNER_RECLAIM_AFTER_SEC", "60"),
             ("SANDBOX", "off"),

@@ -8,6 +8,7 @@ mod refusals;
 mod runner;
 mod sandbox;
 mod tree;
+mod workspace;
 
 use std::time::Duration;
 

@@ -116,10 +116,37 @@ pub(super) fn workspace(workspace: &Path, access: Access) -> Result<Vec<String>,
     match workspace {
         // What is tried out has no workspace.
         "/usr" => {}
-        _ if access == Access::Reads => view.add(&["--ro-bind", workspace, workspace]),
-        _ => view.add(&["--bind", workspace, workspace]),
+        _ => {
+            // Objects of its repository, which its own refers to.
+            let base = format!("{}/base", workspace.strip_suffix("/work").unwrap_or(workspace));
+            let bind = match access {
+                Access::Reads => "--ro-bind",
+                Access::Writes => "--bind",
+            };
+            view.add(&["--ro-bind-try", &base, &base, bind, workspace, workspace]);
+        }
     }
     view.add(&["--remount-ro", "/", "--chdir", workspace]);
+    Ok(view.0)
+}
+
+/// A directory to work in and one to read.
+pub(super) fn room(writable: &Path, readable: Option<&Path>) -> Result<Vec<String>, String> {
+    let writable = text(writable)?;
+    let mut view = View::default();
+    if let Some(readable) = readable {
+        let readable = text(readable)?;
+        view.add(&["--ro-bind", readable, readable]);
+    }
+    view.add(&[
+        "--bind",
+        writable,
+        writable,
+        "--remount-ro",
+        "/",
+        "--chdir",
+        writable,
+    ]);
     Ok(view.0)
 }
 

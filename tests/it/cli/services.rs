@@ -20,10 +20,12 @@ impl House {
     async fn new() -> Self {
         let database = database().await;
         let pool = database.pool();
-        project::put(&pool, "demo", "/srv/demo", "administrator")
+        let directory = scratch();
+        let project = directory.join("project");
+        std::fs::create_dir(&project).unwrap();
+        project::put(&pool, "demo", project.to_str().unwrap(), "administrator")
             .await
             .unwrap();
-        let directory = scratch();
         // Steps run as another user when this is root; they leave their traces here.
         std::fs::create_dir(directory.join("trace")).unwrap();
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);

@@ -42,10 +42,12 @@ impl Ground {
     pub(super) async fn new(environment: &[(&str, &str)]) -> Self {
         let database = database().await;
         let pool = database.pool();
-        project::put(&pool, "demo", "/srv/demo", "administrator")
+        let directory = scratch();
+        let project = directory.join("project");
+        std::fs::create_dir(&project).unwrap();
+        project::put(&pool, "demo", project.to_str().unwrap(), "administrator")
             .await
             .unwrap();
-        let directory = scratch();
         let workspaces = directory.join("workspaces");
         let mut all = vec![
             ("DATABASE_URL", database.url.expose()),

@@ -1,0 +1,171 @@
+//! git, run where a hostile repository finds nothing to take: in the sandbox, as the steps' user, without a
+//! network, with a configuration of ours and no other.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::super::process::{self, Command, End, Stream};
+use super::super::{Settings, sandbox};
+use crate::domain::attempt::Failure;
+use crate::domain::job::Code;
+
+/// Longest any of this may take.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// Most bytes a script may answer with.
+const ANSWER: usize = 256 * 1024 * 1024;
+/// Bytes of standard error that are kept to say why something failed.
+const COMPLAINT: usize = 2000;
+
+const CLONE: &str = concat!(include_str!("common.sh"), include_str!("clone.sh"));
+const COPY: &str = concat!(include_str!("common.sh"), include_str!("copy.sh"));
+const EMPTY: &str = concat!(include_str!("common.sh"), include_str!("empty.sh"));
+
+/// Runs the scripts beside this file for one workspace.
+pub(super) struct Tool<'a> {
+    settings: &'a Settings,
+    home: &'a Path,
+    source: Option<&'a Path>,
+    stop: &'a CancellationToken,
+}
+
+impl<'a> Tool<'a> {
+    pub(super) fn new(settings: &'a Settings, home: &'a Path, stop: &'a CancellationToken) -> Self {
+        Self {
+            settings,
+            home,
+            source: None,
+            stop,
+        }
+    }
+
+    /// Lets the scripts read the project's directory.
+    pub(super) fn reading(self, source: &'a Path) -> Self {
+        Self {
+            source: Some(source),
+            ..self
+        }
+    }
+
+    /// Clones the project; answers with the id of its commit, empty when there is none yet.
+    pub(super) async fn clone(&self) -> Result<String, Failure> {
+        let source = self.source.unwrap_or(self.home).to_string_lossy().into_owned();
+        self.run(CLONE, &[&source, "HEAD"]).await.map(|said| line(&said))
+    }
+
+    /// Copies the project; answers with the id of the commit of ours that holds it.
+    pub(super) async fn copy(&self) -> Result<String, Failure> {
+        let source = self.source.unwrap_or(self.home).to_string_lossy().into_owned();
+        self.run(COPY, &[&source]).await.map(|said| line(&said))
+    }
+
+    /// Deletes what is in a workspace as far as that can be done.
+    pub(super) async fn empty(&self) {
+        if let Err(failure) = self.run(EMPTY, &[]).await {
+            tracing::debug!(home = %self.home.display(), error = %failure.message, "a workspace is not empty yet");
+        }
+    }
+
+    async fn run(&self, script: &str, arguments: &[&str]) -> Result<Vec<u8>, Failure> {
+        let (output, mut chunks) = mpsc::channel(64);
+        let running = process::run(
+            &self.settings.supervisor,
+            self.command(script, arguments)?,
+            output,
+            self.stop.clone(),
+        );
+        let reading = async {
+            let (mut said, mut complaint) = (Vec::new(), Vec::new());
+            while let Some(chunk) = chunks.recv().await {
+                let (to, most) = match chunk.stream {
+                    Stream::Stdout => (&mut said, ANSWER),
+                    Stream::Stderr => (&mut complaint, COMPLAINT),
+                };
+                let room = most.saturating_sub(to.len());
+                to.extend_from_slice(&chunk.bytes[..chunk.bytes.len().min(room)]);
+            }
+            (said, complaint)
+        };
+        let (ended, (said, complaint)) = tokio::join!(running, reading);
+        let complaint = String::from_utf8_lossy(&complaint).trim().replace('\n', " ");
+        match ended.map(|outcome| outcome.end) {
+            Ok(End::Exited(0)) if said.len() < ANSWER => Ok(said),
+            Ok(End::Exited(0)) => Err(failed("more changed than can be listed")),
+            Ok(End::Exited(127)) => Err(failed("git is not installed on the runner's host")),
+            Ok(End::Stopped) => Err(failed("it was stopped")),
+            Ok(End::TimedOut) => Err(failed("it took more than half an hour")),
+            Ok(_) => Err(failed(&complaint)),
+            Err(error) => Err(failed(&error.to_string())),
+        }
+    }
+
+    fn command(&self, script: &str, arguments: &[&str]) -> Result<Command, Failure> {
+        let mut argv: Vec<String> = ["sh", "-c", script, "workspace"].map(str::to_owned).into();
+        argv.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let wrapper = self
+            .settings
+            .sandbox
+            .around(&sandbox::Room {
+                writable: self.home,
+                readable: self.source,
+            })
+            .map_err(|why| failed(&why))?;
+        Ok(Command {
+            argv,
+            directory: self.home.to_owned(),
+            env: environment(self.home),
+            stdin: None,
+            timeout: PATIENCE,
+            idle_timeout: None,
+            grace: Duration::from_secs(1),
+            limits: self.settings.limits,
+            nice: self.settings.nice,
+            credentials: self.settings.credentials,
+            wrapper,
+        })
+    }
+}
+
+/// Nothing of the host's or the project's configuration counts, no protocol but files, nobody is asked.
+fn environment(home: &Path) -> Vec<(String, String)> {
+    let home = home.to_string_lossy();
+    let config = format!("{home}/gitconfig");
+    [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", "/nonexistent"),
+        ("XDG_CONFIG_HOME", "/nonexistent"),
+        ("LC_ALL", "C"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_ATTR_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", &config),
+        ("GIT_ALLOW_PROTOCOL", "file"),
+        ("GIT_NO_LAZY_FETCH", "1"),
+        ("GIT_NO_REPLACE_OBJECTS", "1"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_ASKPASS", "/bin/false"),
+        ("GIT_SSH_COMMAND", "/bin/false"),
+        ("GIT_EDITOR", "/bin/false"),
+        ("GIT_PAGER", "cat"),
+        ("GIT_AUTHOR_NAME", "orchestrator"),
+        ("GIT_AUTHOR_EMAIL", "orchestrator@localhost"),
+        ("GIT_AUTHOR_DATE", "2000-01-01T00:00:00Z"),
+        ("GIT_COMMITTER_NAME", "orchestrator"),
+        ("GIT_COMMITTER_EMAIL", "orchestrator@localhost"),
+        ("GIT_COMMITTER_DATE", "2000-01-01T00:00:00Z"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn line(said: &[u8]) -> String {
+    String::from_utf8_lossy(said).trim().to_owned()
+}
+
+fn failed(why: &str) -> Failure {
+    Failure::new(
+        Code::Workspace,
+        format!("The job's workspace could not be worked on: {why}."),
+    )
+}
