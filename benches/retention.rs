@@ -19,6 +19,7 @@ use orchestrator::domain::attempt::Ending;
 use orchestrator::domain::environment::DatabaseUrl;
 use orchestrator::domain::id::RunnerId;
 use orchestrator::domain::retention::Retention;
+use orchestrator::objects::Objects;
 use orchestrator::postgres::{Cluster, Hold, Keep, Programs};
 use orchestrator::scheduler::upkeep;
 use orchestrator::shutdown::Stop;
@@ -157,6 +158,7 @@ async fn expire(url: &DatabaseUrl, pool: &Pool, rows: u64) {
         logs: Some(DAY),
         steps: None,
         attempts: None,
+        artifacts: None,
         jobs: Some(DAY),
         events: Some(DAY),
         occurrences: Some(DAY),
@@ -168,6 +170,7 @@ async fn expire(url: &DatabaseUrl, pool: &Pool, rows: u64) {
     let stop = Stop::default();
     let upkeep = tokio::spawn(upkeep::run(
         pools::pool(url, "bench-upkeep", 4).unwrap(),
+        Objects::directory(std::path::Path::new("/nonexistent/artifacts")),
         retention,
         stop.clone(),
     ));

@@ -189,7 +189,9 @@ impl Server {
             directory: self.directory.clone(),
         };
         let pool = database.pool(1);
-        project::put(&pool, "bench", "/srv/bench", "administrator")
+        let project = self.directory.join("project");
+        std::fs::create_dir_all(&project).unwrap();
+        project::put(&pool, "bench", project.to_str().unwrap(), "administrator")
             .await
             .unwrap();
         pool.close().await;
@@ -248,6 +250,7 @@ impl Service {
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("DATABASE_URL", url.expose())
             .env("WORKSPACES_ROOT", directory.join("workspaces"))
+            .env("ARTIFACTS_ROOT", directory.join("artifacts"))
             .env("SANDBOX", "off")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

@@ -7,6 +7,7 @@ mod actions;
 mod admission;
 mod agents;
 mod approval;
+mod artifacts;
 mod attempts;
 mod auth;
 mod batch;
@@ -48,6 +49,7 @@ mod tokens;
 mod webhook;
 
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::routing::get;
 use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +63,7 @@ use crate::app::feed::Feed;
 use crate::app::hint::Hints;
 use crate::app::submit::Together;
 use crate::domain::seal::Keyring;
+use crate::objects::Objects;
 use crate::store::Pool;
 use admission::{Admission, Streams};
 use problem::{Kind, Problem};
@@ -83,6 +86,8 @@ pub struct Api {
     pub together: Together,
     /// What operators may set.
     pub settings: Settings,
+    /// Where artifacts are.
+    pub objects: Objects,
     /// What opens the secrets of hooks and callbacks. `None`: this server keeps none.
     pub keys: Option<Keyring>,
     /// What renders this process's metrics.
@@ -110,6 +115,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(attempts::list))
         .routes(routes!(events::list))
         .routes(routes!(logs::read))
+        .routes(routes!(artifacts::list))
+        .routes(routes!(artifacts::read))
         .routes(routes!(schedules::create, schedules::list))
         .routes(routes!(schedules::steer::preview))
         .routes(routes!(schedules::show, schedules::replace, schedules::delete))
@@ -158,6 +165,11 @@ pub fn router(api: Api) -> Router {
     let cors = api.settings.cors.clone();
     let router = Router::from(routes())
         .merge(docs::pages())
+        // The same with the slashes of an artifact's path as they are, which no document can describe.
+        .route(
+            "/api/v1/jobs/{id}/artifacts/{first}/{*rest}",
+            get(artifacts::read),
+        )
         .fallback(nowhere)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(api.clone(), idempotency::once))

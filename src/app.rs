@@ -33,3 +33,4 @@ pub mod schema;
 pub mod submit;
 pub mod tick;
 pub mod tokens;
+pub mod workspaces;

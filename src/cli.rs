@@ -7,6 +7,7 @@
 mod agent;
 mod api;
 mod approve;
+mod artifacts;
 mod callbacks;
 mod cancel;
 mod completions;
@@ -19,6 +20,7 @@ mod follow;
 mod hook;
 mod logs;
 mod migrate;
+mod objects;
 mod openapi;
 mod output;
 mod project;
@@ -73,6 +75,8 @@ enum Command {
     Status(status::Status),
     /// Print what a job's steps printed
     Logs(logs::Logs),
+    /// List what a job left behind, or print some of it
+    Artifacts(artifacts::Artifacts),
     /// End a job, wherever it is
     Cancel(cancel::Action),
     /// Bring back a job that failed or was cancelled
@@ -160,6 +164,7 @@ impl Command {
             Self::Submit(submit) => submit.run().await,
             Self::Status(status) => status.run().await,
             Self::Logs(logs) => logs.run().await,
+            Self::Artifacts(artifacts) => artifacts.run().await,
             Self::Cancel(action) => action.cancel().await,
             Self::Retry(action) => action.retry().await,
             Self::Approve(approve) => approve.run().await,

@@ -10,6 +10,7 @@
 
 mod agents;
 mod api;
+mod artifacts;
 mod callbacks;
 pub mod env_file;
 mod metrics;
@@ -27,6 +28,7 @@ use clap::{Args, ValueEnum};
 
 pub use agents::{Agents, host_variable};
 pub use api::Api;
+pub use artifacts::Artifacts;
 pub use callbacks::Callbacks;
 pub use metrics::Metrics;
 pub use retention::Retention;
@@ -34,7 +36,7 @@ pub use secrets::Secrets;
 pub use sensitive::Sensitive;
 pub use traces::Traces;
 pub use value::{List, Secretly};
-use value::{parse_aliases, parse_seconds, parse_tokens};
+use value::{parse_aliases, parse_seconds, parse_tokens, parse_ttl};
 
 use crate::domain::environment::{Alias, DatabaseUrl, EnvironmentToken};
 use crate::domain::policy::Network;
@@ -130,6 +132,20 @@ pub struct Runner {
         default_value = "/var/lib/orchestrator/workspaces"
     )]
     pub workspaces_root: PathBuf,
+    /// How long workspaces are kept after their jobs ended, in seconds; 0 is for ever
+    #[arg(long, env = "WORKSPACES_TTL_SEC", value_name = "SEC", default_value = "259200", value_parser = parse_ttl)]
+    pub workspaces_ttl_sec: Duration,
+    /// Least the disk of workspaces is to have free, in megabytes: a step that takes more is ended
+    #[arg(
+        long,
+        env = "WORKSPACES_MIN_FREE_MB",
+        value_name = "MB",
+        default_value_t = 200
+    )]
+    pub workspaces_min_free_mb: u64,
+    /// Largest artifact that is kept, in megabytes
+    #[arg(long, env = "MAX_ARTIFACT_MB", value_name = "MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub max_artifact_mb: u64,
     /// What becomes of jobs whose project's directory is no repository: success, they work on a copy of it; failed,
     /// they fail
     #[arg(

@@ -8,6 +8,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod objects;
 pub mod postgres;
 pub mod runner;
 pub mod scheduler;

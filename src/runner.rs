@@ -8,6 +8,7 @@ pub mod process;
 pub mod redact;
 pub mod sandbox;
 
+mod artifacts;
 mod attempt;
 mod heartbeat;
 mod held;
@@ -17,9 +18,11 @@ mod logs;
 mod session;
 mod settler;
 mod step;
+mod sweep;
 pub mod versions;
 pub mod workspace;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,10 +30,13 @@ use crate::alive::Alive;
 use crate::app::backoff::Backoff;
 use crate::app::hint::Hints;
 use crate::app::lease::Session;
+use crate::domain::agent::Version;
+use crate::domain::budget::Limit;
 use crate::domain::environment::DatabaseUrl;
 use crate::domain::id::RunnerId;
 use crate::domain::prompt::InputLimits;
 use crate::domain::spec::{Handoff, StepSpec};
+use crate::objects::Objects;
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::store::runner::NewSession;
@@ -54,6 +60,14 @@ pub struct Settings {
     pub drain: Duration,
     /// Where jobs get their workspaces.
     pub workspaces_root: PathBuf,
+    /// How long they are kept after their jobs ended; `None` is for ever.
+    pub workspaces_ttl: Option<Duration>,
+    /// Fewest bytes that their disk is to have free.
+    pub least_free: u64,
+    /// Where what they leave behind is kept.
+    pub objects: Objects,
+    /// Most bytes of one artifact.
+    pub artifact_limit: u64,
     /// What becomes of jobs whose project is no repository.
     pub no_repository: workspace::NoRepository,
     /// Variables every step sees.
@@ -72,6 +86,14 @@ pub struct Settings {
     pub sensitive: redact::Sensitive,
     /// Whether agents are really run; if not, they are simulated.
     pub real_cli: bool,
+    /// The only programs steps may be; empty is all.
+    pub allowed_binaries: Vec<String>,
+    /// Oldest versions of programs.
+    pub minimums: BTreeMap<String, Version>,
+    /// What agents may cost here in a day.
+    pub budget: Limit,
+    /// What a call is taken to cost until it has said so, in millionths of a US dollar.
+    pub usual_cost: i64,
     /// How the work of one step comes to the next, unless the job says so.
     pub handoff: Handoff,
     /// How much of artifacts an agent is shown.
@@ -98,6 +120,11 @@ impl Settings {
     }
 }
 
+/// What this host calls itself.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Runs jobs until `stop` or until an operator drains it, through broken connections and lost leases.
 pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
     let hints = Hints::start(pool.clone());
@@ -105,6 +132,7 @@ pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
     if let Err(error) = settings.supervisor.start().await {
         tracing::error!(error = %error, "no step can be started; trying again with each");
     }
+    let sweeping = tokio::spawn(sweep::run(settings.clone(), pool.clone(), stop.soft.clone()));
     let mut pause = Backoff::default();
     while !stop.soft.is_cancelled() {
         match open(&settings, &pool, &hints).await {
@@ -112,7 +140,7 @@ pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
                 pause = Backoff::default();
                 settings.alive.ready(&format!("session {}", session.id));
                 if session::run(&settings, session, &url, &stop).await == session::End::Stopped {
-                    return;
+                    break;
                 }
             }
             Err(error) => {
@@ -121,10 +149,12 @@ pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
             }
         }
     }
+    // Whoever drains a runner ends it without a signal.
+    sweeping.abort();
 }
 
 async fn open(settings: &Settings, pool: &Pool, hints: &Hints) -> crate::store::Result<Session> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = host();
     let new = NewSession {
         id: RunnerId::generate(),
         instance: &settings.instance,

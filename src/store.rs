@@ -5,7 +5,9 @@
 
 pub mod agent;
 pub mod approval;
+pub mod artifact;
 pub mod attempt;
+pub mod budget;
 pub mod callback_secret;
 pub mod claim;
 pub mod control;
@@ -38,6 +40,7 @@ pub mod stats;
 pub mod step;
 pub mod token;
 pub mod usage;
+pub mod workspace;
 
 mod error;
 mod named;

@@ -15,6 +15,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{OpenApi, PathItem, Ref, RefOr, Schema};
 
 use super::problem;
+use crate::domain::result::{JobResult, StepResult};
 use answers::complete;
 
 const NO_SCOPES: [&str; 0] = [];
@@ -40,7 +41,7 @@ const NO_SCOPES: [&str; 0] = [];
         (name = "hooks", description = "Events that come in from other services, and callbacks that go out to them."),
         (name = "health", description = "For probes, scrapers and tools. No token is needed."),
     ),
-    components(schemas(problem::Shape, callback::Callback)),
+    components(schemas(problem::Shape, callback::Callback, JobResult, StepResult)),
 )]
 struct Frame;
 

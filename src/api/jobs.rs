@@ -29,6 +29,9 @@ pub(super) struct JobSummary {
     /// Alias of the project it belongs to.
     #[schema(example = "demo")]
     project_id: String,
+    /// Whether its steps run in a sandbox, where their host has one; `false`: an administrator has turned it off for the
+    /// project.
+    sandbox: bool,
     /// What it is for.
     #[schema(example = "Build and test")]
     goal: String,
@@ -93,6 +96,7 @@ impl JobSummary {
         Self {
             id: job.id,
             project_id: job.project_alias.clone(),
+            sandbox: job.sandbox,
             goal: goal(&job.spec),
             tags: tags(&job.spec),
             queue: job.queue.clone(),

@@ -34,6 +34,7 @@ pub(super) enum Kind {
     AlreadyExists,
     PreconditionFailed,
     BodyTooLarge,
+    RangeNotSatisfiable,
     UnsupportedMediaType,
     InvalidBody,
     InvalidParameter,
@@ -64,6 +65,7 @@ impl Kind {
             Self::Conflict | Self::WrongState | Self::AlreadyExists => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidBody | Self::InvalidParameter | Self::IdempotencyKeyReused | Self::HookFailed => {
                 StatusCode::UNPROCESSABLE_ENTITY
@@ -92,6 +94,7 @@ impl Kind {
             Self::AlreadyExists => "Something of this name is there already",
             Self::PreconditionFailed => "It was changed meanwhile",
             Self::BodyTooLarge => "The body is too large",
+            Self::RangeNotSatisfiable => "The range is not there",
             Self::UnsupportedMediaType => "The body has the wrong media type",
             Self::InvalidBody => "The body is not valid",
             Self::InvalidParameter => "A parameter is not valid",
@@ -347,6 +350,7 @@ mod tests {
         409 already_exists /problems/already-exists
         412 precondition_failed /problems/precondition-failed
         413 body_too_large /problems/body-too-large
+        416 range_not_satisfiable /problems/range-not-satisfiable
         415 unsupported_media_type /problems/unsupported-media-type
         422 invalid_body /problems/invalid-body
         422 invalid_parameter /problems/invalid-parameter

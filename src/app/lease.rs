@@ -1,5 +1,8 @@
 //! What a runner session does with the tables: open, claim, write under its fence, settle, close.
 
+mod budget;
+mod files;
+
 use std::time::Duration;
 
 use super::follow::follow;
@@ -16,6 +19,9 @@ use crate::store::runner::{NewSession, Renewed};
 use crate::store::settle::Settlement;
 use crate::store::usage::Told;
 use crate::store::{self, Pool, Result};
+
+pub use budget::{Reserved, Spent};
+pub use files::{Content, NewFile, NotKept, key};
 
 /// What earlier attempts at a job left behind.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::database;
+use super::objects::objects;
 use crate::alive::Alive;
 use crate::app::authenticate::Tokens;
 use crate::app::backoff::Backoff;
@@ -15,6 +16,7 @@ use crate::app::hint::Hints;
 use crate::app::submit::together;
 use crate::app::{idempotency, schema};
 use crate::domain::seal::Keyring;
+use crate::objects::Objects;
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::{api, config, store, telemetry};
@@ -32,6 +34,8 @@ pub(super) struct Api {
     secrets: config::Secrets,
     #[command(flatten)]
     pub(super) traces: config::Traces,
+    #[command(flatten)]
+    artifacts: config::Artifacts,
 }
 
 /// Requests of one client, and of one token, in a window, when nobody says: a thousand a second for a minute,
@@ -62,7 +66,8 @@ impl Api {
             }
         });
         let looking = tokio::spawn(database::refuse_lent(pool.clone(), stop.clone()));
-        serve(listener, pool, hints, &self.api, keys, stop).await?;
+        let objects = objects(&self.artifacts)?;
+        serve(listener, pool, hints, &self.api, keys, objects, stop).await?;
         looking.await??;
         Ok(ExitCode::SUCCESS)
     }
@@ -83,6 +88,7 @@ pub(super) async fn serve(
     hints: Hints,
     settings: &config::Api,
     keys: Option<Keyring>,
+    objects: Objects,
     stop: Stop,
 ) -> anyhow::Result<()> {
     let settings = limits(settings)?;
@@ -97,6 +103,7 @@ pub(super) async fn serve(
         hints,
         settings,
         keys,
+        objects,
         metrics,
         looked: api::Looked::default(),
         stop: stop.soft.clone(),

@@ -14,12 +14,14 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use self::ground::Ground;
+use super::objects::objects;
 use super::{api, callbacks, output, runner};
 use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::domain::environment::DatabaseUrl;
 use crate::domain::seal::Keyring;
 use crate::scheduler::deliver::Deliverer;
+use crate::objects::Objects;
 use crate::shutdown::Stop;
 use crate::store::Pool;
 use crate::{config, scheduler, store};
@@ -51,6 +53,8 @@ pub(super) struct Dev {
     retention: config::Retention,
     #[command(flatten)]
     pub(super) traces: config::Traces,
+    #[command(flatten)]
+    artifacts: config::Artifacts,
     /// Post a sample job through the webhook, follow it to its end, and keep serving
     #[arg(long)]
     demo: bool,
@@ -85,7 +89,8 @@ impl Dev {
                 (pool.clone(), hints.clone(), self.api.clone(), serving.clone());
             // Whoever develops is the only caller.
             settings.webhook_rate_limit_max_requests.get_or_insert(0);
-            async move { api::serve(listener, pool, hints, &settings, Some(keys), serving).await }
+            let objects = self.objects(ground)?;
+            async move { api::serve(listener, pool, hints, &settings, Some(keys), objects, serving).await }
         });
         self.announce(ground, &url)?;
         if self.demo {
@@ -112,8 +117,10 @@ impl Dev {
         stop: &Stop,
     ) -> anyhow::Result<TaskTracker> {
         let work = TaskTracker::new();
+        let objects = self.objects(ground)?;
         for number in 1..=self.runners {
-            let mut settings = runner::settings(&self.runner, ground.workspaces(), true).await?;
+            let mut settings =
+                runner::settings(&self.runner, ground.workspaces(), objects.clone(), true).await?;
             settings.instance = format!("dev-{number}");
             work.spawn(crate::runner::run(
                 settings,
@@ -135,6 +142,7 @@ impl Dev {
         ));
         work.spawn(scheduler::upkeep::run(
             pool.clone(),
+            objects,
             self.retention.into(),
             stop.clone(),
         ));
@@ -143,6 +151,11 @@ impl Dev {
         }
         work.close();
         Ok(work)
+    }
+
+    /// Where artifacts are kept: beside everything else, unless there is a bucket.
+    fn objects(&self, ground: &Ground) -> anyhow::Result<Objects> {
+        objects(&self.artifacts.clone().below(&ground.artifacts()))
     }
 
     fn announce(&self, ground: &Ground, url: &str) -> anyhow::Result<()> {

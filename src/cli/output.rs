@@ -10,8 +10,20 @@ use serde::Serialize;
 ///
 /// When standard output cannot be written, unless its reader is gone.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    written(anstream::stdout().lock(), text.as_bytes())
+}
+
+/// Writes bytes as they are, also what a terminal would not show.
+///
+/// # Errors
+///
+/// As [`text`].
+pub(super) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    written(std::io::stdout().lock(), bytes)
+}
+
+fn written(mut out: impl std::io::Write, bytes: &[u8]) -> anyhow::Result<()> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         written => Ok(written?),
     }

@@ -2,13 +2,17 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::database;
+use super::objects::objects;
 use crate::alive::Alive;
 use crate::app::schema;
 use crate::config::{NonGitStatus, SandboxKind};
+use crate::domain::budget::Limit;
 use crate::domain::prompt::InputLimits;
+use crate::objects::Objects;
 use crate::runner::process::{Credentials, Limits, Supervisor, limits};
 use crate::runner::redact::{Secrets, Sensitive};
 use crate::runner::sandbox::{self, Sandbox};
@@ -24,6 +28,8 @@ pub(super) struct Runner {
     database: config::Database,
     #[command(flatten)]
     runner: config::Runner,
+    #[command(flatten)]
+    artifacts: config::Artifacts,
     #[command(flatten)]
     metrics: config::Metrics,
     #[command(flatten)]
@@ -46,10 +52,14 @@ impl Runner {
                 .clone()
                 .stopping(stop.soft.clone(), self.runner.runner_drain_sec),
         );
-        let mut settings = settings(&self.runner, root, false).await?;
+        let mut settings = settings(&self.runner, root, objects(&self.artifacts)?, false).await?;
         settings.alive = alive.clone();
         alive.status("waiting for the database or its schema; the log says which");
         database::refuse_lent(pool.clone(), stop.clone()).await?;
+        settings.objects.prepare().with_context(|| {
+            let root = self.artifacts.artifacts_root.display();
+            format!("artifacts cannot be kept in {root}; make it, owned by the services' user, or name another with ARTIFACTS_ROOT")
+        })?;
         if schema::wait(&pool, &stop.soft).await {
             runner::run(settings, pool, database_url, stop).await;
         }
@@ -63,6 +73,7 @@ impl Runner {
 pub(super) async fn settings(
     from: &config::Runner,
     workspaces_root: std::path::PathBuf,
+    objects: Objects,
     lenient: bool,
 ) -> anyhow::Result<runner::Settings> {
     anyhow::ensure!(
@@ -88,6 +99,10 @@ pub(super) async fn settings(
         lease: from.runner_reclaim_after_sec,
         drain: from.runner_drain_sec,
         workspaces_root,
+        workspaces_ttl: Some(from.workspaces_ttl_sec).filter(|ttl| !ttl.is_zero()),
+        least_free: from.workspaces_min_free_mb * 1_000_000,
+        objects,
+        artifact_limit: from.max_artifact_mb * 1_000_000,
         no_repository: match from.non_git_workdir_status {
             NonGitStatus::Success => NoRepository::Copy,
             NonGitStatus::Failed => NoRepository::Refuse,
@@ -101,6 +116,15 @@ pub(super) async fn settings(
         nice: from.step_nice,
         alive: Alive::default(),
         real_cli: from.agents.enable_real_cli,
+        allowed_binaries: from.agents.allowed_binaries.0.clone(),
+        minimums: from.agents.min_binary_versions.0.iter().cloned().collect(),
+        budget: Limit {
+            calls: i32::try_from(from.agents.max_daily_api_calls)
+                .ok()
+                .filter(|most| *most > 0),
+            micro_usd: Some(from.agents.max_daily_cost_usd).filter(|most| *most > 0),
+        },
+        usual_cost: from.agents.usual_call_cost_usd,
         handoff: from.agents.default_artifact_handoff,
         inputs: InputLimits {
             files: from.agents.max_input_artifacts_files,

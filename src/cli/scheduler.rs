@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::callbacks;
 use super::database;
+use super::objects::objects;
 use crate::alive::Alive;
 use crate::app::hint::Hints;
 use crate::app::schema;
@@ -27,6 +28,8 @@ pub(super) struct Scheduler {
     callbacks: config::Callbacks,
     #[command(flatten)]
     retention: config::Retention,
+    #[command(flatten)]
+    artifacts: config::Artifacts,
     #[command(flatten)]
     metrics: config::Metrics,
     #[command(flatten)]
@@ -50,7 +53,8 @@ impl Scheduler {
         alive.status("waiting for the database or its schema; the log says which");
         database::refuse_lent(pool.clone(), stop.clone()).await?;
         if schema::wait(&pool, &stop.soft).await {
-            let upkeep = scheduler::upkeep::run(pool.clone(), self.retention.into(), stop.clone());
+            let objects = objects(&self.artifacts)?;
+            let upkeep = scheduler::upkeep::run(pool.clone(), objects, self.retention.into(), stop.clone());
             let upkeep = tokio::spawn(upkeep);
             let every = self.scheduler.scheduler_tick_sec;
             let callbacks = deliverer.as_ref().map(Deliverer::due);

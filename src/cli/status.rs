@@ -46,7 +46,10 @@ pub(super) fn for_people(Overview { job, steps }: &Overview) -> String {
         .as_ref()
         .map(|message| format!(": {message}"))
         .unwrap_or_default();
-    let head = format!("job {} is {}{why}\n", job.id, job.state);
+    let mut head = format!("job {} is {}{why}\n", job.id, job.state);
+    if !job.sandbox {
+        head.push_str("an administrator has turned the sandbox off for its project\n");
+    }
     if steps.is_empty() {
         return head;
     }
@@ -90,7 +93,7 @@ fn as_json(Overview { job, steps }: &Overview) -> serde_json::Value {
         })
         .collect();
     json!({
-        "job_id": job.id, "project_id": job.project_alias, "state": job.state, "queue": job.queue,
+        "job_id": job.id, "project_id": job.project_alias, "sandbox": job.sandbox, "state": job.state, "queue": job.queue,
         "attempt": job.attempt, "created_at": job.created_at, "started_at": job.started_at,
         "finished_at": job.finished_at, "code": job.code, "message": job.message, "steps": steps,
     })

@@ -2,10 +2,12 @@
 
 use clap::Args;
 
+use super::value::{List, parse_programs, parse_usd, parse_versions};
+use crate::domain::agent::Version;
 use crate::domain::spec::Handoff;
 
 /// What agents may do here, and what they are shown.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 #[group(id = "agent_settings")]
 pub struct Agents {
     /// Really run agents; without it every agent but command and simulate is simulated, and says so
@@ -20,6 +22,21 @@ pub struct Agents {
         default_value = "manual"
     )]
     pub default_artifact_handoff: Handoff,
+    /// The only programs steps of this host may be, by name or path; empty is all
+    #[arg(long, env = "ALLOWED_BINARIES", value_name = "LIST", default_value = "", hide_default_value = true, value_parser = parse_programs)]
+    pub allowed_binaries: List<String>,
+    /// Oldest versions of programs that steps may be, as git=2.39,claude=2.0
+    #[arg(long, env = "MIN_BINARY_VERSIONS", value_name = "LIST", default_value = "", hide_default_value = true, value_parser = parse_versions)]
+    pub min_binary_versions: List<(String, Version)>,
+    /// Most calls of agents a day (UTC) on this host; 0 is no limit
+    #[arg(long, env = "MAX_DAILY_API_CALLS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
+    pub max_daily_api_calls: u32,
+    /// Most that calls of agents may cost a day (UTC) on this host, in US dollars; 0 is no limit
+    #[arg(long, env = "MAX_DAILY_COST_USD", value_name = "USD", default_value = "0", value_parser = parse_usd)]
+    pub max_daily_cost_usd: i64,
+    /// What a call of an agent is taken to cost until it has said so, in US dollars
+    #[arg(long, env = "USUAL_CALL_COST_USD", value_name = "USD", default_value = "1", value_parser = parse_usd)]
+    pub usual_call_cost_usd: i64,
     /// Most artifacts an agent is shown
     #[arg(
         long,

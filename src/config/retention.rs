@@ -17,6 +17,9 @@ pub struct Retention {
     /// How long jobs are kept after they ended, with everything of theirs but their events, in seconds; 0 is for ever
     #[arg(long, env = "JOBS_TTL_SEC", value_name = "SEC", default_value = "7776000", value_parser = parse_ttl)]
     pub jobs_ttl_sec: Duration,
+    /// How long what jobs left behind is kept after they ended, in seconds; 0 is as long as the job
+    #[arg(long, env = "ARTIFACTS_TTL_SEC", value_name = "SEC", default_value = "2592000", value_parser = parse_ttl)]
+    pub artifacts_ttl_sec: Duration,
     /// How long what steps printed is kept after the job ended, in seconds; 0 is as long as the job
     #[arg(long, env = "LOGS_TTL_SEC", value_name = "SEC", default_value = "2592000", value_parser = parse_ttl)]
     pub logs_ttl_sec: Duration,
@@ -52,6 +55,7 @@ impl From<Retention> for retention::Retention {
         let some = |ttl: Duration| (!ttl.is_zero()).then_some(ttl);
         Self {
             every: from.retention_interval_sec,
+            artifacts: some(from.artifacts_ttl_sec),
             logs: some(from.logs_ttl_sec),
             steps: some(from.steps_ttl_sec),
             attempts: some(from.attempts_ttl_sec),

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::domain::agent::Version;
 use crate::domain::environment::{Alias, DatabaseUrl, EnvironmentToken, InvalidUrl};
 use crate::domain::name::is_name;
 
@@ -95,6 +96,52 @@ pub(super) fn parse_ttl(text: &str) -> Result<Duration, String> {
     match text.trim().parse() {
         Ok(seconds @ 0..=3_155_760_000) => Ok(Duration::from_secs(seconds)),
         _ => Err("must be a whole number of seconds from 0 (for ever) to 3155760000".into()),
+    }
+}
+
+/// Reads names or absolute paths of programs, separated by commas.
+///
+/// # Errors
+///
+/// Which is none.
+pub(super) fn parse_programs(text: &str) -> Result<List<String>, String> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let read = |entry: &str| match entry.starts_with('/') || !entry.contains('/') {
+        true => Ok(entry.to_owned()),
+        false => Err(format!("{entry:?} is neither a name nor an absolute path")),
+    };
+    entries.map(read).collect::<Result<_, _>>().map(List)
+}
+
+/// Reads `git=2.39,claude=2.0`.
+///
+/// # Errors
+///
+/// Which entry is wrong, and what is allowed.
+pub(super) fn parse_versions(text: &str) -> Result<List<(String, Version)>, String> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let read = |entry: &str| {
+        let (name, version) = entry
+            .split_once('=')
+            .ok_or_else(|| format!("{entry:?} is not NAME=VERSION"))?;
+        let version = version.parse().map_err(|why| format!("{entry:?}: {why}"))?;
+        match name.is_empty() || name.contains('/') {
+            true => Err(format!("{entry:?} names no program; write NAME=VERSION")),
+            false => Ok((name.to_owned(), version)),
+        }
+    };
+    entries.map(read).collect::<Result<_, _>>().map(List)
+}
+
+/// Reads an amount of US dollars, as millionths.
+///
+/// # Errors
+///
+/// What is allowed.
+pub(super) fn parse_usd(text: &str) -> Result<i64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(usd) if (0.0..=1e9).contains(&usd) => Ok((usd * 1e6).round() as i64),
+        _ => Err("must be an amount of US dollars from 0 to 1000000000, as 12.50".to_owned()),
     }
 }
 

@@ -119,6 +119,12 @@ pub enum Code {
     MissingPatch,
     /// A patch could not be applied to the workspace.
     PatchApplyFailed,
+    /// What the step left behind still holds a secret; it was not kept.
+    SecretsFound,
+    /// What the step left behind could not be kept.
+    Artifacts,
+    /// A day's budget has no room for a call to the agent.
+    BudgetExceeded,
     /// The database refused what the runner had to write; the runner's log says why.
     Internal,
 }

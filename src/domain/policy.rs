@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, VariantNames};
 use utoipa::ToSchema;
 
+use super::spec::check::no_nul_str;
+
 /// What a job asks for. A field that is left out is as the runner's host has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +23,14 @@ pub struct Policy {
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// The only programs steps may be, of those the host allows, by name or path. Empty: all of those.
+    #[garde(
+        length(max = 100),
+        inner(length(bytes, min = 1, max = 4096), custom(no_nul_str))
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100, example = json!(["make", "/usr/bin/git"]))]
+    pub allowed_binaries: Vec<String>,
     /// Whether somebody must approve the job before its first step.
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

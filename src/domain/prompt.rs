@@ -20,8 +20,10 @@ pub struct InputLimits {
 pub struct Input {
     /// Its path below the job's artifacts.
     pub path: String,
-    /// What is in it; `None` when it is not there.
+    /// What is in it, or its beginning; `None` when it is not there.
     pub text: Option<String>,
+    /// How many characters all of it has.
+    pub chars: usize,
 }
 
 /// Everything an agent is told.
@@ -69,7 +71,7 @@ fn show(inputs: &[Input], limits: InputLimits) -> (String, Vec<String>) {
     }
     shown.push_str("\n## Input artifacts\n");
     let mut room = limits.chars;
-    for Input { path, text } in inputs.iter().take(limits.files) {
+    for Input { path, text, chars } in inputs.iter().take(limits.files) {
         let _ = write!(shown, "\n=== BEGIN ARTIFACT: {path} ===\n");
         match text {
             None => {
@@ -77,7 +79,7 @@ fn show(inputs: &[Input], limits: InputLimits) -> (String, Vec<String>) {
                 left_out.push(format!("input artifact {path} is not there"));
             }
             Some(text) => {
-                let all = text.chars().count();
+                let all = *chars;
                 let kept = all.min(limits.file_chars).min(room);
                 room -= kept;
                 shown.extend(text.chars().take(kept));
@@ -119,6 +121,7 @@ mod tests {
         Input {
             path: path.into(),
             text: text.map(Into::into),
+            chars: text.map_or(0, |text| text.chars().count()),
         }
     }
 

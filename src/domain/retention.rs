@@ -9,6 +9,8 @@ use strum::{EnumIter, IntoStaticStr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kept {
+    /// What jobs left behind, files and rows.
+    Artifacts,
     /// What steps printed.
     Logs,
     /// Steps that ended.
@@ -37,6 +39,8 @@ pub struct Retention {
     /// Time between two passes.
     pub every: Duration,
     /// Counted from the end of the job.
+    pub artifacts: Option<Duration>,
+    /// Counted from the end of the job.
     pub logs: Option<Duration>,
     /// Counted from the end of the job.
     pub steps: Option<Duration>,
@@ -63,6 +67,8 @@ impl Retention {
     #[must_use]
     pub fn of(&self, kept: Kept) -> Option<Duration> {
         match kept {
+            // A job is kept as long as its artifacts are, so they go first.
+            Kept::Artifacts => self.artifacts.or(self.jobs),
             Kept::Logs => self.logs,
             Kept::Steps | Kept::Usages => self.steps,
             Kept::Attempts => self.attempts,

@@ -1,8 +1,8 @@
 //! One attempt: the steps of a job, from the one the job row names, the way [`Flow`] says.
 
 mod resume;
+mod workspace;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,16 +10,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::resume::Past;
+use super::artifacts::Keeping;
 use super::held::{Brake, Reason};
 use super::logs::Log;
-use super::{Settings, step, workspace};
+use super::workspace::Workspace;
+use super::{Settings, step};
 use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, StepRecord};
 use crate::domain::flow::{Came, Flow, MAX_JUMPS, Next, Verdict};
 use crate::domain::job::Code;
 use crate::domain::retry::backoff;
-use crate::domain::spec::{JobSpec, OnFailure, StepSpec};
+use crate::domain::spec::{JobSpec, OnFailure};
 use crate::store::Error;
 use crate::store::claim::Claimed;
 use crate::store::settle::Settlement;
@@ -77,15 +79,22 @@ impl Attempt<'_> {
         }
         past.edit(&mut spec.steps);
         let first = usize::try_from(self.job.step_position).unwrap_or_default();
-        let workspace = match self.workspace(spec.steps.iter().skip(first)).await {
-            Ok(workspace) => workspace,
-            Err(failure) => return Ok((Ending::Failed(failure), None)),
-        };
+        let opened = self.workspace(spec.steps.iter().skip(first)).await?;
         let kept = spec.policy.limits.output_kb.map(|kilobytes| kilobytes * 1000);
         let kept = kept.map_or(self.settings.output_limit, |asked| {
             asked.min(self.settings.output_limit)
         });
-        let log = Log::new(self.session, self.job.fence, kept, self.brake.token());
+        let mut log = Log::new(self.session, self.job.fence, kept, self.brake.token());
+        let (workspace, unopened) = match opened {
+            Ok(opened) => {
+                if opened.rebuilt {
+                    let line = "the job's workspace was gone: it was made again, with what the steps before had changed";
+                    log.say(self.job.step_position, line).await;
+                }
+                (opened.workspace, None)
+            }
+            Err(failure) => (Workspace::none(), Some(failure)),
+        };
         let retries = u32::from(self.job.step_retries.unsigned_abs());
         let mut walk = Walk {
             attempt: self,
@@ -98,19 +107,12 @@ impl Attempt<'_> {
             workspace,
             log,
         };
-        walk.all_steps().await
-    }
-
-    /// The job's directory, made unless no step looks at it.
-    async fn workspace<'s>(&self, mut steps: impl Iterator<Item = &'s StepSpec>) -> Result<PathBuf, Failure> {
-        let job = self.job.fence.job;
-        match steps.any(|step| self.settings.uses_workspace(step)) {
-            true => {
-                let directory = Path::new(&self.job.project_directory);
-                workspace::open(self.settings, job, directory, self.brake.token()).await
-            }
-            false => Ok(PathBuf::new()),
-        }
+        let end = match unopened {
+            Some(failure) => (Ending::Failed(failure), None),
+            None => walk.all_steps().await?,
+        };
+        walk.leave(&end).await;
+        Ok(end)
     }
 }
 
@@ -123,7 +125,7 @@ struct Walk<'a> {
     skip: bool,
     /// When the job's time is over.
     over_at: Option<Instant>,
-    workspace: PathBuf,
+    workspace: Workspace,
     log: Log<'a>,
 }
 
@@ -157,6 +159,39 @@ impl Walk<'_> {
             let position = i16::try_from(self.flow.position()).unwrap_or(i16::MAX);
             self.attempt.record(&record, position).await?;
             ordinal += 1;
+        }
+    }
+
+    /// Keeps what the job leaves behind, if it ends so.
+    async fn leave(&self, (ending, last): &End) {
+        if !ending.state().is_terminal() || self.spec.steps.iter().all(|step| step.agent == "noop") {
+            return;
+        }
+        let Attempt {
+            settings,
+            session,
+            brake,
+            ..
+        } = *self.attempt;
+        let keeping = Keeping {
+            settings,
+            session,
+            brake,
+        };
+        keeping.job(&self.stands(0, 0), ending, last.as_ref()).await;
+    }
+
+    /// Where a step stands.
+    fn stands(&self, position: usize, ordinal: i16) -> step::Place<'_> {
+        step::Place {
+            job: self.attempt.job,
+            spec: self.spec,
+            position: i16::try_from(position).unwrap_or(i16::MAX),
+            ordinal,
+            workspace: &self.workspace,
+            left: self
+                .over_at
+                .map(|at| at.saturating_duration_since(Instant::now())),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a step prints becomes rows while it runs: readable, in order, without secrets, bounded.
 
-mod text;
+pub(super) mod text;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -55,6 +55,11 @@ impl<'a> Log<'a> {
             stop,
             secrets: Secrets::default(),
         }
+    }
+
+    /// The number of what is written next.
+    pub(super) fn place(&self) -> i32 {
+        self.seq
     }
 
     /// Begins with another step, of which these must not be seen.

@@ -156,8 +156,24 @@ impl Sandbox {
     /// # Errors
     ///
     /// `policy`, when the job asks for more than the host allows, or the sandbox cannot be set up.
-    pub(super) fn plan(&self, policy: &Policy, workspace: &Path, access: Access) -> Result<Plan, Failure> {
+    pub(super) fn plan(
+        &self,
+        policy: &Policy,
+        without: bool,
+        workspace: &Path,
+        access: Access,
+    ) -> Result<Plan, Failure> {
         let refused = |sentence: &str| Failure::new(Code::Policy, sentence);
+        if without && policy.sandbox != Some(true) && !matches!(self.found, Found::Off(_)) {
+            return match policy.network {
+                Some(Network::Deny) => Err(refused(
+                    "The job denies its steps the network, which needs a sandbox, and an administrator has turned it off for this project; leave policy.network out, or have the sandbox turned on again.",
+                )),
+                _ => Ok(Plan::Bare(
+                    "an administrator has turned the sandbox off for this project: steps run without one",
+                )),
+            };
+        }
         match (&self.found, policy.sandbox) {
             (Found::Broken(why), _) => Err(Failure::new(
                 Code::Policy,

@@ -1,22 +1,28 @@
 //! One step: what is done for it, its output in the log, its end as a record.
 
 mod agent;
+mod allowed;
 mod failure;
 mod inputs;
+mod patches;
+mod patiently;
 mod program;
+mod report;
+mod room;
 
-use std::path::Path;
 use std::time::Duration;
 
 use self::agent::Asking;
 use self::program::Program;
 use super::Settings;
+use super::artifacts::Keeping;
 use super::held::Brake;
 use super::logs::Log;
+use super::redact::Secrets;
+use super::workspace::Workspace;
 use crate::app::lease::Session;
 use crate::domain::attempt::{Failure, Measured, StepRecord};
 use crate::domain::clock;
-use crate::domain::job::Code;
 use crate::domain::spec::{JobSpec, StepSpec};
 use crate::store::claim::Claimed;
 
@@ -26,7 +32,7 @@ pub(super) struct Place<'a> {
     pub(super) spec: &'a JobSpec,
     pub(super) position: i16,
     pub(super) ordinal: i16,
-    pub(super) workspace: &'a Path,
+    pub(super) workspace: &'a Workspace,
     /// Time the job has left.
     pub(super) left: Option<Duration>,
 }
@@ -43,17 +49,19 @@ pub(super) async fn run(
     let mut secrets = settings.sensitive.of_step(&step.env);
     log.begin(secrets.clone());
     let mut record = blank(step, (place.position, place.ordinal));
-    record.failure = patches(step);
+    let from = log.place();
+    record.failure = patches::apply(settings, session, step, place, log, brake)
+        .await
+        .err();
     match step.agent.as_str() {
         _ if record.failure.is_some() => {}
         "noop" => {}
-        "command" => {
-            let program = Program {
-                argv: step.argv.clone(),
-                ..Program::default()
-            };
-            program::run(settings, step, place, program, &mut record, log, brake, None).await;
-        }
+        "command" => match command(settings, step, place).await {
+            Ok(program) => {
+                program::run(settings, step, place, program, &mut record, log, brake, None).await;
+            }
+            Err(failure) => record.failure = Some(failure),
+        },
         _ => {
             let asking = Asking {
                 settings,
@@ -65,13 +73,20 @@ pub(super) async fn run(
             asking.ask(&mut record, log, &mut secrets).await;
         }
     }
-    if let Some(failure) = &mut record.failure {
-        failure.message = secrets.redact(&failure.message).0;
-        log.say(
-            place.position,
-            &format!("step {}: {}", step.step_id, failure.message),
-        )
-        .await;
+    let keeping = Keeping {
+        settings,
+        session,
+        brake,
+    };
+    let patch = keeping.take(place, &mut record, &secrets, log).await;
+    say_failure(step, place, &mut record, &secrets, log).await;
+    if step.agent != "noop" {
+        let report = report::of(step, place, session, &record, &secrets).await;
+        let failed = record.failure.is_some();
+        keeping.step(step, place, &mut record, patch, report, from).await;
+        if !failed {
+            say_failure(step, place, &mut record, &secrets, log).await;
+        }
     }
     let took = (record.finished_at - record.started_at)
         .to_std()
@@ -81,14 +96,39 @@ pub(super) async fn run(
     record
 }
 
-/// What the step builds on and is not there: no step leaves a patch in this version.
-fn patches(step: &StepSpec) -> Option<Failure> {
-    let patch = step.apply_patches_from.first()?;
-    let sentence = format!(
-        "The patch {patch:?} is not there: steps leave no patches in this version. They share one workspace, so \
-         drop apply_patches_from, or name what the step is to know in input_artifacts."
-    );
-    Some(Failure::new(Code::MissingPatch, sentence))
+/// The program of a step that is a command, if it is one that may be run.
+async fn command(settings: &Settings, step: &StepSpec, place: &Place<'_>) -> Result<Program, Failure> {
+    let mut argv = step.argv.clone();
+    let program = argv.first().cloned().unwrap_or_default();
+    if let (Some(file), Some(first)) = (
+        allowed::program(settings, step, place, &program)?,
+        argv.first_mut(),
+    ) {
+        *first = file.to_string_lossy().into_owned();
+    }
+    let binaries = allowed::binaries(settings, &program, &[]);
+    settings
+        .versions
+        .all_fit(settings, &step.agent, &binaries)
+        .await?;
+    Ok(Program {
+        argv,
+        ..Program::default()
+    })
+}
+
+async fn say_failure(
+    step: &StepSpec,
+    place: &Place<'_>,
+    record: &mut StepRecord,
+    secrets: &Secrets,
+    log: &mut Log<'_>,
+) {
+    if let Some(failure) = &mut record.failure {
+        failure.message = secrets.redact(&failure.message).0;
+        let line = format!("step {}: {}", step.step_id, failure.message);
+        log.say(place.position, &line).await;
+    }
 }
 
 /// The record of a step that is passed over.

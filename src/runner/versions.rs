@@ -79,7 +79,7 @@ async fn look(asker: &Asker, agent: &str, binary: &Binary) -> Found {
 }
 
 /// Where a program is that everybody may run.
-fn locate(name: &str, path: &str) -> Option<PathBuf> {
+pub(super) fn locate(name: &str, path: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let runs = |candidate: &PathBuf| {
         candidate

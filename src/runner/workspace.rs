@@ -13,13 +13,17 @@
 //! the steps' user, without a network.
 
 mod git;
+mod list;
+mod patch;
 mod source;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
@@ -29,6 +33,8 @@ use crate::domain::id::JobId;
 use crate::domain::job::Code;
 use git::Tool;
 use source::Source;
+
+pub(super) use patch::Patch;
 
 /// What becomes of jobs whose project is no repository.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,21 +46,30 @@ pub enum NoRepository {
     Refuse,
 }
 
-/// What a workspace was made from.
+/// What a workspace was made from, so that the same can be made again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Origin {
-    /// The project's directory.
-    directory: PathBuf,
+pub(super) struct Origin {
     /// How it was taken.
-    kind: Kind,
+    pub(super) kind: Kind,
     /// The commit it began as; of a copy the commit of ours that holds its files.
-    base: String,
+    pub(super) base: String,
+}
+
+impl Origin {
+    /// As it was noted; `None` when this version does not know the kind.
+    pub(super) fn read(kind: &str, base: &str) -> Option<Self> {
+        Some(Self {
+            kind: kind.parse().ok()?,
+            base: base.to_owned(),
+        })
+    }
 }
 
 /// How a workspace was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+#[strum(serialize_all = "snake_case")]
+pub(super) enum Kind {
     /// The project's directory was empty.
     Empty,
     /// A copy of a directory.
@@ -63,44 +78,119 @@ enum Kind {
     Clone,
 }
 
-/// Finds the workspace of a job as an earlier attempt left it on this host, or makes it from the
-/// project's directory; answers with where its steps run.
-///
-/// # Errors
-///
-/// `workspace`, with what is wrong with the directory and what to do.
-pub(super) async fn open(
-    settings: &Settings,
-    job: JobId,
-    directory: &Path,
-    stop: &CancellationToken,
-) -> Result<PathBuf, Failure> {
-    let home = settings.workspaces_root.join(job.to_string());
-    let work = home.join("work");
-    if work.is_dir() && is_whole(&home) {
-        return Ok(work);
-    }
-    let source = Source::look(directory, settings.no_repository).await?;
-    clear(settings, &home, stop).await?;
-    lay(&home, &work, settings.credentials).map_err(|error| cannot_be_made(&home, &error))?;
-    let tool = Tool::new(settings, &home, stop).reading(source.directory());
-    let (kind, base) = match &source {
-        Source::Empty(_) => (Kind::Empty, String::new()),
-        Source::Plain(_) => (Kind::Copy, tool.copy().await?),
-        Source::Repository(_) => (Kind::Clone, tool.clone().await?),
-    };
-    let origin = Origin {
-        directory: directory.to_owned(),
-        kind,
-        base,
-    };
-    write_about(&home, &origin).map_err(|error| cannot_be_made(&home, &error))?;
-    Ok(work)
+/// The workspace of one job.
+#[derive(Clone, Debug)]
+pub(super) struct Workspace {
+    home: PathBuf,
+    work: PathBuf,
+    origin: Option<Origin>,
+    /// Whether an administrator has turned the sandbox off.
+    bare: bool,
 }
 
-fn is_whole(home: &Path) -> bool {
-    let about = std::fs::read(home.join("about.json"));
-    about.is_ok_and(|about| serde_json::from_slice::<Origin>(&about).is_ok())
+impl Workspace {
+    /// That of a job whose steps need none.
+    pub(super) fn none() -> Self {
+        Self {
+            home: PathBuf::new(),
+            work: PathBuf::new(),
+            origin: None,
+            bare: false,
+        }
+    }
+
+    /// Where steps run.
+    pub(super) fn path(&self) -> &Path {
+        &self.work
+    }
+
+    /// What it was made from; `None` when the job has none.
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// The workspace of a job as an earlier attempt left it on this host.
+    pub(super) fn found(root: &Path, job: JobId, bare: bool) -> Option<Self> {
+        let home = root.join(job.to_string());
+        let about = patch::read(&home, "about.json").ok()?;
+        let work = home.join("work");
+        work.is_dir().then_some(())?;
+        Some(Self {
+            work,
+            home,
+            origin: Some(serde_json::from_slice(&about).ok()?),
+            bare,
+        })
+    }
+
+    /// Says that it is whole: from now on it is found.
+    ///
+    /// # Errors
+    ///
+    /// `workspace`, when that cannot be written.
+    pub(super) fn seal(&self) -> Result<(), Failure> {
+        match &self.origin {
+            Some(origin) => {
+                write_about(&self.home, origin).map_err(|error| cannot_be_made(&self.home, &error))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the workspace of a job from its project's directory; when it was made before, from the
+    /// same commit as then. It is to be sealed when everything is in it.
+    ///
+    /// # Errors
+    ///
+    /// `workspace`, with what is wrong with the directory and what to do.
+    pub(super) async fn make(
+        settings: &Settings,
+        job: JobId,
+        directory: &Path,
+        before: Option<&Origin>,
+        bare: bool,
+        stop: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        let source = Source::look(directory, settings.no_repository).await?;
+        let home = settings.workspaces_root.join(job.to_string());
+        clear(settings, &home, stop).await?;
+        let work = home.join("work");
+        lay(&home, &work, settings.credentials).map_err(|error| cannot_be_made(&home, &error))?;
+        let tool = Tool::new(settings, &home, stop)
+            .bare(bare)
+            .reading(source.directory());
+        let (kind, base) = match &source {
+            Source::Empty(_) => (Kind::Empty, String::new()),
+            Source::Plain(_) => (Kind::Copy, tool.copy().await?),
+            Source::Repository(_) => {
+                let commit = before
+                    .filter(|before| before.kind == Kind::Clone)
+                    .map(|before| before.base.as_str());
+                (Kind::Clone, tool.clone(commit.unwrap_or("HEAD")).await?)
+            }
+        };
+        let origin = Origin { kind, base };
+        if before.is_some_and(|before| *before != origin) {
+            return Err(not_as_before(directory));
+        }
+        Ok(Self {
+            home,
+            work,
+            origin: Some(origin),
+            bare,
+        })
+    }
+}
+
+/// A workspace that is gone is made again only from what it was made from.
+fn not_as_before(directory: &Path) -> Failure {
+    Failure::new(
+        Code::Workspace,
+        format!(
+            "The job's workspace is gone and cannot be made again: {} is not what it was when the job began. Submit the job again.",
+            directory.display()
+        ),
+    )
 }
 
 /// Takes away what is left of a workspace that was not finished.
@@ -114,7 +204,7 @@ async fn clear(settings: &Settings, home: &Path, stop: &CancellationToken) -> Re
 }
 
 /// Deletes a workspace with everything in it, whatever a step made of it. No link is followed.
-async fn remove(settings: &Settings, home: &Path, stop: &CancellationToken) -> io::Result<()> {
+pub(super) async fn remove(settings: &Settings, home: &Path, stop: &CancellationToken) -> io::Result<()> {
     let quick = home.to_owned();
     let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(quick)).await?;
     match removed {
@@ -135,14 +225,27 @@ fn lay(home: &Path, work: &Path, owner: Option<Credentials>) -> io::Result<()> {
     let Some(Credentials { uid, gid }) = owner else {
         return Ok(());
     };
-    std::os::unix::fs::chown(home, Some(uid), Some(gid))?;
-    std::os::unix::fs::chown(work, Some(uid), Some(gid))
+    // From within, so that nobody else can have put a link there.
+    std::os::unix::fs::chown(work, Some(uid), Some(gid))?;
+    std::os::unix::fs::chown(home, Some(uid), Some(gid))
 }
 
+/// Written through no link, whoever owns the directory by now.
 fn write_about(home: &Path, origin: &Origin) -> io::Result<()> {
-    let (half, whole) = (home.join("about.json.new"), home.join("about.json"));
-    std::fs::write(&half, serde_json::to_vec(origin)?)?;
-    std::fs::rename(half, whole)
+    let home = rustix::fs::open(
+        home,
+        OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&home, "about.json.new", flags, Mode::from_raw_mode(0o644))?;
+    io::Write::write_all(&mut std::fs::File::from(file), &serde_json::to_vec(origin)?)?;
+    Ok(rustix::fs::renameat(
+        &home,
+        "about.json.new",
+        &home,
+        "about.json",
+    )?)
 }
 
 fn cannot_be_made(home: &Path, error: &io::Error) -> Failure {

@@ -8,6 +8,7 @@ use strum::IntoEnumIterator as _;
 use crate::app::retain::Sweep;
 use crate::app::roll_up::roll_up;
 use crate::domain::retention::{Kept, Retention};
+use crate::objects::Objects;
 use crate::shutdown::Stop;
 use crate::store::{Pool, Result};
 
@@ -18,8 +19,8 @@ const ROLL_UP: Duration = Duration::from_secs(10);
 const REST: u32 = 4;
 
 /// Adds up and deletes until `stop`. Any number may run at once.
-pub async fn run(pool: Pool, retention: Retention, stop: Stop) {
-    tokio::join!(sums(&pool, &stop), sweeps(&pool, &retention, &stop));
+pub async fn run(pool: Pool, objects: Objects, retention: Retention, stop: Stop) {
+    tokio::join!(sums(&pool, &stop), sweeps(&pool, &objects, &retention, &stop));
 }
 
 async fn sums(pool: &Pool, stop: &Stop) {
@@ -30,10 +31,13 @@ async fn sums(pool: &Pool, stop: &Stop) {
     }
 }
 
-async fn sweeps(pool: &Pool, retention: &Retention, stop: &Stop) {
+async fn sweeps(pool: &Pool, objects: &Objects, retention: &Retention, stop: &Stop) {
     let mut said = Said::default();
     while !stop.soft.is_cancelled() {
-        said.about("what is too old stays", &sweep_all(pool, retention, stop).await);
+        said.about(
+            "what is too old stays",
+            &sweep_all(pool, objects, retention, stop).await,
+        );
         rest(retention.every, stop).await;
     }
 }
@@ -75,13 +79,13 @@ async fn pause(took: Duration, stop: &Stop) -> bool {
         .is_ok()
 }
 
-async fn sweep_all(pool: &Pool, retention: &Retention, stop: &Stop) -> Result<()> {
+async fn sweep_all(pool: &Pool, objects: &Objects, retention: &Retention, stop: &Stop) -> Result<()> {
     for kept in Kept::iter() {
         let mut sweep = Sweep::of(kept);
         let (begun, mut rows) = (Instant::now(), 0);
         loop {
             let asked = Instant::now();
-            let swept = sweep.batch(pool, retention, None).await?;
+            let swept = sweep.batch(pool, objects, retention, None).await?;
             rows += swept.rows;
             metrics::counter!("orchestrator_retention_rows_total", "kind" => <&str>::from(kept))
                 .increment(swept.rows);

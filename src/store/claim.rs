@@ -24,6 +24,8 @@ pub struct Claimed {
     pub project_alias: String,
     /// The project's source directory.
     pub project_directory: String,
+    /// Whether an administrator lets the project's steps run without a sandbox.
+    pub without_sandbox: bool,
     /// When it was claimed, by the database's clock.
     pub claimed_at: DateTime<Utc>,
     /// When it was due, by the same clock.
@@ -89,7 +91,8 @@ macro_rules! claim {
             select claimed.id, claimed.attempt, claimed.step_position, claimed.step_retries,
                    claimed.claimed_at as "claimed_at!", claimed.run_at as due_at, claimed.priority,
                    job_spec.spec as "spec: Box<RawValue>", job_spec.traceparent,
-                   project.alias, project.directory
+                   project.alias, project.directory,
+                   not project.sandbox as "without_sandbox!"
               from claimed
               join job_spec on job_spec.job_id = claimed.id
               join project on project.id = claimed.project_id
@@ -170,7 +173,8 @@ pub async fn unheard(db: impl Executor<'_>, runner: RunnerId, known: &[Fence]) -
         r#"
         select job.id, job.attempt, job.step_position, job.step_retries, job.claimed_at as "claimed_at!",
                job.run_at as due_at, job.priority, job_spec.spec as "spec: Box<RawValue>", job_spec.traceparent,
-                   project.alias, project.directory
+                   project.alias, project.directory,
+                   not project.sandbox as "without_sandbox!"
           from job
           join job_spec on job_spec.job_id = job.id
           join project on project.id = job.project_id
@@ -200,6 +204,7 @@ struct Row {
     traceparent: Option<String>,
     alias: String,
     directory: String,
+    without_sandbox: bool,
 }
 
 impl From<Row> for Claimed {
@@ -214,6 +219,7 @@ impl From<Row> for Claimed {
             spec: row.spec,
             project_alias: row.alias,
             project_directory: row.directory,
+            without_sandbox: row.without_sandbox,
             claimed_at: row.claimed_at,
             due_at: row.due_at,
             priority: row.priority,

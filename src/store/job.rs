@@ -52,6 +52,8 @@ pub struct Job {
     pub message: Option<String>,
     /// What was asked for.
     pub spec: Value,
+    /// `false`: an administrator has turned the sandbox off for its project.
+    pub sandbox: bool,
 }
 
 /// Whose jobs a caller may see: these projects, or `None` for all.
@@ -83,6 +85,7 @@ macro_rules! job {
             code: row.code.map(|code| code.0),
             message: row.message,
             spec: row.spec,
+            sandbox: row.sandbox,
         }
     }};
 }
@@ -99,7 +102,7 @@ pub async fn find(db: impl Executor<'_>, id: JobId, projects: Reach<'_>) -> Resu
         r#"
         select job.id, job.project_id, project.alias, job.queue, job.state as "state: Named<JobState>", job.priority,
                job.run_at, job.attempt, job.losses, job.max_attempts, job.step_position, job.runner_id, job.created_at,
-               job.started_at, job.finished_at, job.code as "code: Named<Code>", job.message, job_spec.spec
+               job.started_at, job.finished_at, job.code as "code: Named<Code>", job.message, job_spec.spec, project.sandbox
           from job join project on project.id = job.project_id join job_spec on job_spec.job_id = job.id
          where job.id = $1 and ($2::uuid[] is null or job.project_id = any ($2))
         "#,

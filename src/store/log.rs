@@ -119,3 +119,26 @@ pub async fn after(db: impl Executor<'_>, job: JobId, after: Place, limit: u32) 
     .await?;
     Ok(lines)
 }
+
+/// The last `most` characters or so that a step printed in an attempt.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn tail(db: impl Executor<'_>, fence: Fence, position: i16, most: i32) -> Result<Option<String>> {
+    let tail = sqlx::query_scalar!(
+        r#"
+        select right(string_agg(body, '' order by seq), $4) as tail
+          from (select seq, body from log
+                 where job_id = $1 and attempt = $2 and position = $3 and stream <> 'system'
+                 order by seq desc limit 4) as piece
+        "#,
+        fence.job.0,
+        fence.attempt,
+        position,
+        most,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(tail)
+}

@@ -3,6 +3,8 @@
 //! No statement here touches a row a claim could want: jobs that have ended are never claimed, and rows of
 //! theirs are deleted without a look at the job's lock. What another scheduler deletes is skipped.
 
+pub mod files;
+
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
@@ -134,6 +136,8 @@ pub async fn lock_jobs(
          where id > $1 and id < uuid_at(coalesce($4::timestamptz, now()) - $2::interval)
            and finished_at < coalesce($4::timestamptz, now()) - $2::interval
            and not needed
+           -- Files go before rows, or nobody would know whose they are.
+           and not exists (select from artifact where artifact.job_id = job.id)
            and not exists (select from delivery where delivery.job_id = job.id and delivery.state = 'pending')
            and not exists (select from job_need join job as waiting on waiting.id = job_need.job_id
                             where job_need.needs_id = job.id
@@ -173,6 +177,7 @@ pub async fn delete_jobs(db: impl Executor<'_>, ids: &[Uuid]) -> Result<u64> {
              approvals as (delete from approval where job_id = any ($1)),
              attempts as (delete from attempt where job_id = any ($1)),
              keys as (delete from job_key where job_id = any ($1)),
+             workspaces as (delete from workspace where job_id = any ($1)),
              needs as (delete from job_need where job_id = any ($1)),
              specs as (delete from job_spec where job_id = any ($1))
         delete from job where id = any ($1)

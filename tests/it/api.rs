@@ -1,6 +1,7 @@
 //! The API over real HTTP, on a real listener, against a real PostgreSQL.
 
 mod agents;
+mod artifacts;
 mod auth;
 mod callbacks;
 mod feed;

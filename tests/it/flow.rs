@@ -1,10 +1,12 @@
 //! Jobs of several steps on real runners: what runs, in which order, and what goes on after a stop.
 
 mod agents;
+mod allowed;
 mod approval;
 mod crash;
 mod docs;
 mod steps;
+mod words;
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -37,10 +39,12 @@ impl Ground {
     async fn new() -> Self {
         let database = database().await;
         let pool = database.pool();
-        project::put(&pool, "demo", "/srv/demo", "administrator")
+        let directory = scratch();
+        let project = directory.join("project");
+        std::fs::create_dir(&project).unwrap();
+        project::put(&pool, "demo", project.to_str().unwrap(), "administrator")
             .await
             .unwrap();
-        let directory = scratch();
         // Steps run as another user than this test, when it runs as root.
         std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
         Self {

@@ -26,6 +26,10 @@ const FLOORS: &[Floor] = &[
         may_name: &[],
     },
     Floor {
+        name: "objects",
+        may_name: &[],
+    },
+    Floor {
         name: "shutdown",
         may_name: &["domain"],
     },
@@ -47,12 +51,13 @@ const FLOORS: &[Floor] = &[
     },
     Floor {
         name: "app",
-        may_name: &["domain", "store"],
+        may_name: &["domain", "objects", "store"],
     },
     Floor {
         name: "api",
         may_name: &[
             "domain",
+            "objects",
             "store",
             "app",
             "config",
@@ -65,6 +70,7 @@ const FLOORS: &[Floor] = &[
         name: "runner",
         may_name: &[
             "domain",
+            "objects",
             "store",
             "app",
             "config",
@@ -77,6 +83,7 @@ const FLOORS: &[Floor] = &[
         name: "scheduler",
         may_name: &[
             "domain",
+            "objects",
             "store",
             "app",
             "config",
@@ -89,6 +96,7 @@ const FLOORS: &[Floor] = &[
         name: "cli",
         may_name: &[
             "domain",
+            "objects",
             "postgres",
             "shutdown",
             "alive",

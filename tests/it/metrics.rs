@@ -151,10 +151,12 @@ pub(crate) fn value(metrics: &str, series: &str) -> Option<f64> {
 async fn runner_and_scheduler_show_what_they_did_and_log_whose_it_was() {
     let database = database().await;
     let pool = database.pool();
-    orchestrator::store::project::put(&pool, "demo", "/srv/demo", "administrator")
+    let directory = scratch();
+    let project = directory.join("project");
+    fs::create_dir(&project).unwrap();
+    orchestrator::store::project::put(&pool, "demo", project.to_str().unwrap(), "administrator")
         .await
         .unwrap();
-    let directory = scratch();
     let workspaces = directory.join("workspaces");
     let environment = [
         ("DATABASE_URL", database.url.expose()),

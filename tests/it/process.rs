@@ -3,10 +3,12 @@
 mod confinement;
 mod endings;
 mod output;
+mod patches;
 mod redaction;
 mod refusals;
 mod runner;
 mod sandbox;
+mod sweep;
 mod tree;
 mod workspace;
 

@@ -11,6 +11,7 @@ use orchestrator::app::retain::Sweep;
 use orchestrator::app::roll_up::roll_up;
 use orchestrator::domain::id::RunnerId;
 use orchestrator::domain::retention::{Kept, Retention};
+use orchestrator::objects::Objects;
 use orchestrator::store::retain::Place;
 use orchestrator::store::{Pool, claim, retain, runner};
 use strum::IntoEnumIterator as _;
@@ -22,6 +23,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Everything is kept a day, but what one of these tests shortens.
 const A_DAY: Retention = Retention {
     every: DAY,
+    artifacts: None,
     logs: None,
     steps: None,
     attempts: None,
@@ -70,13 +72,18 @@ async fn counted(pool: &Pool) {
     while roll_up(pool).await.unwrap() {}
 }
 
+/// Where no artifact ever was.
+fn nowhere() -> Objects {
+    Objects::directory(std::path::Path::new("/nonexistent/artifacts"))
+}
+
 /// One pass, as a scheduler does it; answers with the rows deleted.
 async fn pass(pool: &Pool, retention: &Retention) -> u64 {
     let mut rows = 0;
     for kept in Kept::iter() {
         let mut sweep = Sweep::of(kept);
         loop {
-            let swept = sweep.batch(pool, retention, None).await.unwrap();
+            let swept = sweep.batch(pool, &nowhere(), retention, None).await.unwrap();
             rows += swept.rows;
             if !swept.more {
                 break;

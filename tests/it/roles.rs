@@ -26,12 +26,15 @@ async fn a_whole_job_is_run_by_services_that_may_change_rows_only() {
     let app = database.login(Some("orchestrator_app")).await;
     let directory = scratch();
     let workspaces = directory.join("workspaces");
+    let project = directory.join("project");
+    std::fs::create_dir(&project).unwrap();
+    let aliases = format!("demo={}", project.display());
     let token = orchestrator::domain::token::generate();
     let tokens = format!("{}=*", secrecy::ExposeSecret::expose_secret(&token));
     let environment = [
         ("DATABASE_URL", app.expose()),
         ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
-        ("PROJECT_ALIASES", "demo=/srv/demo"),
+        ("PROJECT_ALIASES", &aliases),
         ("WEBHOOK_TOKENS", &tokens),
         ("SCHEDULER_TICK_SEC", "0.1"),
         ("RETENTION_INTERVAL_SEC", "0.1"),

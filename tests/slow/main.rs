@@ -23,6 +23,7 @@ mod output;
 mod pgbouncer;
 mod rotation;
 mod schedules;
+mod s3;
 mod schemathesis;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "the fast tests use what these do not")]

@@ -84,6 +84,11 @@ impl Ground {
         self.data_dir.join("workspaces")
     }
 
+    /// Where what they leave behind is kept.
+    pub(super) fn artifacts(&self) -> PathBuf {
+        self.data_dir.join("artifacts")
+    }
+
     /// Stops the private server, if there is one, and lets the directory go.
     pub(super) async fn leave(self) {
         let Some(cluster) = self.cluster else { return };

@@ -5,6 +5,7 @@ use crate::cli::{database, runner, settings};
 use crate::config;
 use crate::domain::agent::Definition;
 use crate::domain::environment::DatabaseUrl;
+use crate::objects::Objects;
 use crate::runner::versions::{Asker, Found, survey};
 use crate::store::{self, Pool};
 
@@ -16,7 +17,8 @@ pub(super) async fn look(url: &DatabaseUrl, checks: &mut Vec<Check>) {
     let Ok(pool) = database::open(url, "orchestrator-doctor", 1).await else {
         return;
     };
-    let Ok(settings) = runner::settings(&from, from.workspaces_root.clone(), false).await else {
+    let nowhere = Objects::directory(&from.workspaces_root);
+    let Ok(settings) = runner::settings(&from, from.workspaces_root.clone(), nowhere, false).await else {
         return;
     };
     let asker = Asker {

@@ -9,6 +9,7 @@ use super::database::Project;
 use super::{Check, Verdict};
 use crate::cli::{runner, settings};
 use crate::config;
+use crate::objects::Objects;
 
 /// Least free room and least free share of a file system, and least free share of its files.
 const FREE_BYTES: u64 = 2_000_000_000;
@@ -21,6 +22,11 @@ pub(super) async fn look(projects: &[Project], checks: &mut Vec<Check>) {
     };
     checks.push(user());
     directory("WORKSPACES_ROOT", &settings.workspaces_root, checks);
+    if let Ok(artifacts) = settings::read::<config::Artifacts>()
+        && artifacts.artifacts_s3_bucket.is_none()
+    {
+        directory("ARTIFACTS_ROOT", &artifacts.artifacts_root, checks);
+    }
     for (alias, directory) in projects {
         if let Err(error) = access(directory, Access::READ_OK | Access::EXEC_OK) {
             checks.push(Check::warn(
@@ -110,7 +116,9 @@ fn disk(path: &Path, checks: &mut Vec<Check>) {
 
 async fn sandbox(settings: &config::Runner, checks: &mut Vec<Check>) {
     let root = settings.workspaces_root.clone();
-    let check = match runner::settings(settings, root, false).await {
+    // Only the sandbox is looked at.
+    let nowhere = Objects::directory(&root);
+    let check = match runner::settings(settings, root, nowhere, false).await {
         Err(error) => Check::fail("sandbox", format!("{error:#}"), "correct the runner's settings"),
         Ok(settings) => match settings.sandbox.state() {
             Ok(what) => Check::ok("sandbox", what),

@@ -67,6 +67,30 @@ fn pattern(text: &str, (): &()) -> garde::Result {
     }
 }
 
+impl Binary {
+    /// A program that is asked for its version as most are.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            minimum: None,
+            version_argv: version_flag(),
+            version_pattern: version_pattern(),
+        }
+    }
+
+    /// Asks for at least this version, where less was asked for.
+    pub fn raise(&mut self, least: &Version) {
+        let asked = self
+            .minimum
+            .as_deref()
+            .and_then(|text| text.parse::<Version>().ok());
+        if asked.is_none_or(|asked| asked < *least) {
+            self.minimum = Some(least.to_string());
+        }
+    }
+}
+
 /// Why a program will not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {

@@ -58,7 +58,7 @@ pub(super) fn no_nul(text: &str, (): &()) -> garde::Result {
     no_nul_in(text)
 }
 
-pub(super) fn no_nul_str(text: &str, (): &()) -> garde::Result {
+pub(in crate::domain) fn no_nul_str(text: &str, (): &()) -> garde::Result {
     no_nul_in(text)
 }
 

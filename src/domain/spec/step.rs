@@ -78,7 +78,8 @@ pub struct StepSpec {
     #[schema(max_items = 100, example = json!(["steps/plan/report.md"]))]
     pub input_artifacts: Vec<String>,
     /// Patches of other steps that are applied to the workspace first, as `steps/implement/patch.diff`
-    /// or just `implement`. Steps leave no patches in this version: the step fails with `missing_patch`.
+    /// or just `implement`: on top of what is there. One that is not there is `missing_patch`, one that does not fit
+    /// `patch_apply_failed`.
     #[garde(length(max = MAX_NAMED), custom(artifact_paths))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 100, example = json!(["steps/implement/patch.diff"]))]

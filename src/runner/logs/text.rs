@@ -8,14 +8,14 @@ const LONGEST_PART: usize = 3;
 
 /// Decodes two streams that arrive in chunks.
 #[derive(Default)]
-pub(super) struct Decoder {
+pub(in crate::runner) struct Decoder {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
 impl Decoder {
     /// The text of a chunk, with what was left of the stream's last one.
-    pub(super) fn decode(&mut self, stream: Stream, bytes: &[u8]) -> String {
+    pub(in crate::runner) fn decode(&mut self, stream: Stream, bytes: &[u8]) -> String {
         let waiting = self.waiting(stream);
         waiting.extend_from_slice(bytes);
         let whole = waiting.len() - unfinished(waiting);
@@ -24,7 +24,7 @@ impl Decoder {
     }
 
     /// What is left when the streams end.
-    pub(super) fn finish(self) -> [(Stream, String); 2] {
+    pub(in crate::runner) fn finish(self) -> [(Stream, String); 2] {
         [
             (Stream::Stdout, readable(&self.stdout)),
             (Stream::Stderr, readable(&self.stderr)),

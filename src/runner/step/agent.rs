@@ -1,9 +1,9 @@
 //! An agent's step: what it is told, how it is called, what it says.
 
+use super::patiently::patiently;
 use super::program::{self, Program};
-use super::{Place, inputs};
-use crate::app::backoff::Backoff;
-use crate::app::lease::Session;
+use super::{Place, allowed, inputs};
+use crate::app::lease::{Reserved, Session, Spent};
 use crate::config;
 use crate::domain::agent::{Definition, Invocation, Reader, Reading};
 use crate::domain::attempt::{Failure, StepRecord};
@@ -12,13 +12,13 @@ use crate::domain::job::Code;
 use crate::domain::prompt::Briefing;
 use crate::domain::spec::{ContextEntry, StepSpec};
 use crate::domain::usage::Usage;
-use crate::runner::Settings;
 use crate::runner::held::Brake;
 use crate::runner::logs::Log;
 use crate::runner::process::{Chunk, Stream};
 use crate::runner::redact::Secrets;
 use crate::runner::sandbox::Access;
-use crate::store;
+use crate::runner::{Settings, host};
+use crate::store::budget::Held;
 use crate::store::usage::Told;
 
 /// Words in the names of variables whose values are nobody's business.
@@ -57,12 +57,14 @@ impl Asking<'_> {
             false => None,
         };
         let job = self.place.job.fence.job;
-        let told = self.patiently(|| self.session.told(job)).await?;
+        let told = patiently(self.brake, || self.session.told(job)).await?;
         let prompt = self.brief(&told, log).await;
         match definition {
             Some(definition) if self.settings.real_cli => {
                 let call = self.prepare(&definition, &prompt).await?;
+                let held = self.reserve().await?;
                 let reading = self.call(&definition, call, record, log, secrets).await;
+                self.correct(held, record, &reading).await;
                 judge(&self.step.agent, record, &reading);
                 record.usage = Some(Box::new(used(self.step, reading)));
             }
@@ -81,7 +83,7 @@ impl Asking<'_> {
     async fn definition(&self) -> Result<Definition, Failure> {
         let name = &self.step.agent;
         let refused = |why: String| Failure::new(Code::Specification, why);
-        let agent = self.patiently(|| self.session.agent(name)).await?;
+        let agent = patiently(self.brake, || self.session.agent(name)).await?;
         let agent = agent.ok_or_else(|| {
             refused(format!(
                 "There is no agent {name:?} any more; make it again, or submit the job with another."
@@ -102,12 +104,13 @@ impl Asking<'_> {
         let (paths, _) = handoff.resolve(self.step, last.map(|told| told.step_id.as_str()));
         let mut context = spec.context_window.clone();
         context.extend(told.iter().map(entry));
+        let inputs = inputs::read(self.settings, self.session, self.place.job.fence.job, told, paths).await;
         let briefing = Briefing {
             goal: &spec.goal,
             task: self.step.prompt.as_deref().unwrap_or_default(),
             context: spec.context_strategy.apply(context),
             strategy: spec.context_strategy,
-            inputs: inputs::read(told, paths),
+            inputs,
         };
         let (prompt, left_out) = briefing.write(self.settings.inputs);
         for sentence in left_out {
@@ -119,14 +122,55 @@ impl Asking<'_> {
     /// Checks that the agent's programs are here, and makes its arguments.
     async fn prepare(&self, definition: &Definition, prompt: &str) -> Result<Invocation, Failure> {
         let Self { settings, step, .. } = self;
-        let binaries = &definition.binaries;
-        settings.versions.all_fit(settings, &step.agent, binaries).await?;
-        definition
+        let mut call = definition
             .render(step.role.as_deref(), &step.allowed_tools, prompt)
             .map_err(|error| {
                 let sentence = format!("Agent {:?} cannot be called so: {error}.", step.agent);
                 Failure::new(Code::Policy, sentence)
-            })
+            })?;
+        let program = call.argv.first().cloned().unwrap_or_default();
+        let binaries = allowed::binaries(settings, &program, &definition.binaries);
+        settings
+            .versions
+            .all_fit(settings, &step.agent, &binaries)
+            .await?;
+        let needed = definition.binaries.iter().map(|binary| binary.name.as_str());
+        for name in needed.filter(|name| *name != program) {
+            allowed::program(settings, step, self.place, name)?;
+        }
+        if let (Some(file), Some(first)) = (
+            allowed::program(settings, step, self.place, &program)?,
+            call.argv.first_mut(),
+        ) {
+            *first = file.to_string_lossy().into_owned();
+        }
+        Ok(call)
+    }
+
+    /// Counts the call against the day's budgets.
+    async fn reserve(&self) -> Result<Held, Failure> {
+        let (job, settings) = (self.place.job.fence.job, self.settings);
+        let host = host();
+        let reserved = patiently(self.brake, || {
+            self.session
+                .reserve(job, &host, settings.budget, settings.usual_cost)
+        });
+        match reserved.await? {
+            Reserved::Held(held) => Ok(held),
+            Reserved::Refused(why) => Err(Failure::new(Code::BudgetExceeded, why)),
+        }
+    }
+
+    /// Corrects what was counted to what the call did cost. What cannot be corrected stays counted.
+    async fn correct(&self, held: Held, record: &StepRecord, reading: &Reading) {
+        let not_begun = |failure: &Failure| matches!(failure.code, Code::Spawn | Code::Policy);
+        let came_to = match record.failure.as_ref().is_some_and(not_begun) {
+            true => Spent::Nothing,
+            false => Spent::Call(reading.cost_micro_usd),
+        };
+        if let Err(failure) = patiently(self.brake, || self.session.correct(held, came_to)).await {
+            tracing::warn!(job.id = %self.place.job.fence.job, why = %failure.message, "what is held for a call stays counted");
+        }
     }
 
     async fn call(
@@ -166,32 +210,6 @@ impl Asking<'_> {
         } = self;
         program::run(settings, step, place, program, record, log, brake, Some(&mut ear)).await;
         reader.finish()
-    }
-
-    /// Asks the tables, and waits for them while they are away.
-    async fn patiently<T, F: Future<Output = store::Result<T>>>(
-        &self,
-        ask: impl Fn() -> F,
-    ) -> Result<T, Failure> {
-        let mut pause = Backoff::default();
-        loop {
-            match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if !error.is_unavailable() => {
-                    tracing::error!(error = %error, "an agent's step could not be prepared");
-                    let sentence = "The database refused what the step needs; the runner's log says why.";
-                    return Err(Failure::new(Code::Internal, sentence));
-                }
-                Err(_) if self.brake.reason().is_some() => {
-                    let sentence = "Stopped while it waited for the database.";
-                    return Err(Failure::new(Code::Interrupted, sentence));
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, "an agent's step waits for the database");
-                    pause.wait(self.brake.token()).await;
-                }
-            }
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 
-use super::{Place, failure};
+use super::{Place, failure, room};
 use crate::domain::attempt::StepRecord;
 use crate::domain::policy::{Policy, lower};
 use crate::domain::spec::StepSpec;
@@ -50,10 +50,12 @@ pub(super) async fn run(
     brake: &Brake,
     ear: Option<&mut (dyn FnMut(&Chunk) + Send)>,
 ) {
-    let wrapper = match settings
-        .sandbox
-        .plan(&place.spec.policy, place.workspace, program.access)
-    {
+    let wrapper = match settings.sandbox.plan(
+        &place.spec.policy,
+        place.job.without_sandbox,
+        place.workspace.path(),
+        program.access,
+    ) {
         Ok(Plan::Wrapped(wrapper)) => {
             if program.has_home {
                 // The sandbox's own, in memory: neither the workspace nor the host keeps what is in it.
@@ -76,13 +78,27 @@ pub(super) async fn run(
             return;
         }
     };
+    if let Err(full) = room::check(settings, place.workspace.path()) {
+        record.failure = Some(full);
+        return;
+    }
     let name = program.argv.first().cloned().unwrap_or_default();
     let command = Command {
         wrapper,
         ..command_of(settings, step, place, program)
     };
     let (output, mut chunks) = mpsc::channel(ON_THE_WAY);
-    let running = process::run(&settings.supervisor, command, output, brake.token().clone());
+    let stop = brake.token().child_token();
+    let mut full = None;
+    let running = async {
+        let running = process::run(&settings.supervisor, command, output, stop.clone());
+        let mut running = std::pin::pin!(running);
+        tokio::select! {
+            ended = &mut running => return ended,
+            failure = room::watch(settings, place.workspace.path(), &stop) => full = Some(failure),
+        }
+        running.await
+    };
     let (ended, kept) = match ear {
         None => tokio::join!(running, log.keep(place.position, chunks)),
         Some(ear) => {
@@ -106,7 +122,10 @@ pub(super) async fn run(
         Err(error) => record.failure = Some(failure::not_started(&error)),
         Ok(outcome) => {
             note(record, &outcome);
-            record.failure = failure::of(&name, step, &outcome, brake.reason());
+            record.failure = match full {
+                Some(full) if outcome.end == End::Stopped && brake.reason().is_none() => Some(full),
+                _ => failure::of(&name, step, &outcome, brake.reason()),
+            };
             if outcome.oom_kills > 0 {
                 let killed = format!(
                     "the kernel killed {} process(es) of this host for want of memory while the step ran",
@@ -139,7 +158,7 @@ fn note(record: &mut StepRecord, outcome: &Outcome) {
 
 fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>, program: Program) -> Command {
     let mut env = settings.environment.clone();
-    let workspace = place.workspace.to_string_lossy().into_owned();
+    let workspace = place.workspace.path().to_string_lossy().into_owned();
     env.push(("HOME".into(), workspace.clone()));
     env.push(("ORCHESTRATOR_JOB_ID".into(), place.job.fence.job.to_string()));
     env.push(("ORCHESTRATOR_STEP_ID".into(), step.step_id.clone()));
@@ -155,7 +174,7 @@ fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>, program: 
     let timeout = Duration::from_secs(step.timeout_sec.into());
     Command {
         argv: program.argv,
-        directory: place.workspace.to_owned(),
+        directory: place.workspace.path().to_owned(),
         env,
         stdin: program.stdin,
         timeout: place.left.map_or(timeout, |left| left.min(timeout)),

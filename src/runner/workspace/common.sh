@@ -19,3 +19,17 @@ begin_base() {
     take_bytes
 }
 
+no_files() { git hash-object -w -t tree /dev/null; }
+
+# Writes what differs between $1 and what was taken last to `patch.diff`, and to `plain.diff` the same with
+# every file as text, if some are not.
+differ() {
+    rm -f patch.diff plain.diff
+    set -- "${1:-$(no_files)}"
+    git diff-index -p --cached --binary --full-index -M --no-color --no-ext-diff --no-textconv \
+        --src-prefix=a/ --dst-prefix=b/ "$1" -- >patch.diff
+    if grep -q -a '^GIT binary patch$' patch.diff; then
+        git diff-index -p --cached --text --unified=0 --no-renames --no-color --no-ext-diff --no-textconv "$1" -- >plain.diff
+    fi
+}
+

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::process::{self, Command, End, Stream};
+use super::super::process::{self, Command, End, Limits, Stream};
 use super::super::{Settings, sandbox};
 use crate::domain::attempt::Failure;
 use crate::domain::job::Code;
@@ -21,6 +21,9 @@ const COMPLAINT: usize = 2000;
 
 const CLONE: &str = concat!(include_str!("common.sh"), include_str!("clone.sh"));
 const COPY: &str = concat!(include_str!("common.sh"), include_str!("copy.sh"));
+const LIST: &str = concat!(include_str!("common.sh"), include_str!("list.sh"));
+const SNAPSHOT: &str = concat!(include_str!("common.sh"), include_str!("snapshot.sh"));
+const APPLY: &str = concat!(include_str!("common.sh"), include_str!("apply.sh"));
 const EMPTY: &str = concat!(include_str!("common.sh"), include_str!("empty.sh"));
 
 /// Runs the scripts beside this file for one workspace.
@@ -28,6 +31,7 @@ pub(super) struct Tool<'a> {
     settings: &'a Settings,
     home: &'a Path,
     source: Option<&'a Path>,
+    bare: bool,
     stop: &'a CancellationToken,
 }
 
@@ -37,8 +41,14 @@ impl<'a> Tool<'a> {
             settings,
             home,
             source: None,
+            bare: false,
             stop,
         }
+    }
+
+    /// Does without a sandbox, where an administrator has turned it off.
+    pub(super) fn bare(self, bare: bool) -> Self {
+        Self { bare, ..self }
     }
 
     /// Lets the scripts read the project's directory.
@@ -49,30 +59,54 @@ impl<'a> Tool<'a> {
         }
     }
 
-    /// Clones the project; answers with the id of its commit, empty when there is none yet.
-    pub(super) async fn clone(&self) -> Result<String, Failure> {
+    /// Clones the project at `commit`; answers with the commit's id, empty when there is none yet.
+    pub(super) async fn clone(&self, commit: &str) -> Result<String, Failure> {
         let source = self.source.unwrap_or(self.home).to_string_lossy().into_owned();
-        self.run(CLONE, &[&source, "HEAD"]).await.map(|said| line(&said))
+        self.run(CLONE, &[&source, commit], None)
+            .await
+            .map(|said| line(&said))
     }
 
     /// Copies the project; answers with the id of the commit of ours that holds it.
     pub(super) async fn copy(&self) -> Result<String, Failure> {
         let source = self.source.unwrap_or(self.home).to_string_lossy().into_owned();
-        self.run(COPY, &[&source]).await.map(|said| line(&said))
+        self.run(COPY, &[&source], None).await.map(|said| line(&said))
+    }
+
+    /// Paths that changed since the last snapshot, each ended by NUL.
+    pub(super) async fn list(&self) -> Result<Vec<u8>, Failure> {
+        self.run(LIST, &[], None).await
+    }
+
+    /// Takes these paths, each ended by NUL, as they are now; those in the first `gone` bytes are no more.
+    /// Writes what differs from `base` to `patch.diff`.
+    pub(super) async fn snapshot(&self, base: &str, gone: usize, paths: Vec<u8>) -> Result<(), Failure> {
+        let gone = gone.to_string();
+        self.run(SNAPSHOT, &[base, &gone], Some(paths)).await.map(drop)
+    }
+
+    /// Brings a patch against `base` into the workspace.
+    pub(super) async fn apply(&self, base: &str, patch: Vec<u8>) -> Result<(), Failure> {
+        self.run(APPLY, &[base], Some(patch)).await.map(drop)
     }
 
     /// Deletes what is in a workspace as far as that can be done.
     pub(super) async fn empty(&self) {
-        if let Err(failure) = self.run(EMPTY, &[]).await {
+        if let Err(failure) = self.run(EMPTY, &[], None).await {
             tracing::debug!(home = %self.home.display(), error = %failure.message, "a workspace is not empty yet");
         }
     }
 
-    async fn run(&self, script: &str, arguments: &[&str]) -> Result<Vec<u8>, Failure> {
+    async fn run(
+        &self,
+        script: &str,
+        arguments: &[&str],
+        stdin: Option<Vec<u8>>,
+    ) -> Result<Vec<u8>, Failure> {
         let (output, mut chunks) = mpsc::channel(64);
         let running = process::run(
             &self.settings.supervisor,
-            self.command(script, arguments)?,
+            self.command(script, arguments, stdin)?,
             output,
             self.stop.clone(),
         );
@@ -93,6 +127,7 @@ impl<'a> Tool<'a> {
         match ended.map(|outcome| outcome.end) {
             Ok(End::Exited(0)) if said.len() < ANSWER => Ok(said),
             Ok(End::Exited(0)) => Err(failed("more changed than can be listed")),
+            Ok(End::Exited(3)) => Err(Failure::new(Code::PatchApplyFailed, complaint)),
             Ok(End::Exited(127)) => Err(failed("git is not installed on the runner's host")),
             Ok(End::Stopped) => Err(failed("it was stopped")),
             Ok(End::TimedOut) => Err(failed("it took more than half an hour")),
@@ -101,26 +136,34 @@ impl<'a> Tool<'a> {
         }
     }
 
-    fn command(&self, script: &str, arguments: &[&str]) -> Result<Command, Failure> {
+    fn command(&self, script: &str, arguments: &[&str], stdin: Option<Vec<u8>>) -> Result<Command, Failure> {
         let mut argv: Vec<String> = ["sh", "-c", script, "workspace"].map(str::to_owned).into();
         argv.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        let wrapper = self
-            .settings
-            .sandbox
-            .around(&sandbox::Room {
-                writable: self.home,
-                readable: self.source,
-            })
-            .map_err(|why| failed(&why))?;
+        let room = sandbox::Room {
+            writable: self.home,
+            readable: self.source,
+        };
+        let wrapper = match self.bare {
+            true => None,
+            false => self
+                .settings
+                .sandbox
+                .around(&room)
+                .map_err(|why| no_sandbox(&why))?,
+        };
         Ok(Command {
             argv,
             directory: self.home.to_owned(),
             env: environment(self.home),
-            stdin: None,
+            stdin,
             timeout: PATIENCE,
             idle_timeout: None,
             grace: Duration::from_secs(1),
-            limits: self.settings.limits,
+            // What lists a large file is larger.
+            limits: Limits {
+                file_bytes: None,
+                ..self.settings.limits
+            },
             nice: self.settings.nice,
             credentials: self.settings.credentials,
             wrapper,
@@ -161,6 +204,15 @@ fn environment(home: &Path) -> Vec<(String, String)> {
 
 fn line(said: &[u8]) -> String {
     String::from_utf8_lossy(said).trim().to_owned()
+}
+
+fn no_sandbox(why: &str) -> Failure {
+    Failure::new(
+        Code::Policy,
+        format!(
+            "The job's workspace is made in a sandbox, which could not be set up: {why}. The host's administrator can install bubblewrap, or turn the sandbox off (SANDBOX=off, or for the project)."
+        ),
+    )
 }
 
 fn failed(why: &str) -> Failure {

@@ -168,7 +168,7 @@ fn leads_out(root: BorrowedFd<'_>, link: &Path) -> bool {
 }
 
 /// Opens what is below `root`, through no link at all.
-fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+pub(super) fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     Ok(openat2(
         root,

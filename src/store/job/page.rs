@@ -147,7 +147,7 @@ pub async fn page(pool: &Pool, filter: Filter<'_>, after: Option<Cursor>, limit:
                picked.state as "state!: Named<JobState>", picked.priority as "priority!", picked.run_at as "run_at!",
                picked.attempt as "attempt!", picked.losses as "losses!", picked.max_attempts as "max_attempts!",
                picked.step_position as "step_position!", picked.runner_id, picked.created_at as "created_at!",
-               picked.started_at, picked.finished_at, picked.code as "code: Named<Code>", picked.message, job_spec.spec
+               picked.started_at, picked.finished_at, picked.code as "code: Named<Code>", picked.message, job_spec.spec, project.sandbox
           from picked join project on project.id = picked.project_id join job_spec on job_spec.job_id = picked.id
          order by picked.id desc"#,
         pool,

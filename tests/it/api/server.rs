@@ -13,6 +13,7 @@ use orchestrator::domain::environment::Alias;
 use orchestrator::domain::id::{JobId, ProjectId};
 use orchestrator::domain::seal::Keyring;
 use orchestrator::domain::token::{Scope, TokenHash, generate, prefix};
+use orchestrator::objects::Objects;
 use orchestrator::store::token::NewToken;
 use orchestrator::store::{self, Pool, database};
 use reqwest::{RequestBuilder, StatusCode};
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{self, Database};
+use crate::support::{self, Database, Scratch};
 
 /// One API, its database, and an administrator's token for every project.
 pub(super) struct Server {
@@ -30,6 +31,9 @@ pub(super) struct Server {
     pub(super) admin: String,
     pub(super) stop: CancellationToken,
     pub(super) task: JoinHandle<std::io::Result<()>>,
+    /// Where artifacts are.
+    pub(super) artifacts: std::path::PathBuf,
+    _directory: Scratch,
     _database: Database,
     http: reqwest::Client,
 }
@@ -48,6 +52,8 @@ impl Server {
             directory: "/srv/demo".into(),
         };
         first_project_and_token(&pool, &demo, &secret).await.unwrap();
+        let directory = support::scratch();
+        let artifacts = directory.join("artifacts");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -58,6 +64,7 @@ impl Server {
             together: together(&pool, &hints),
             hints,
             settings,
+            objects: Objects::directory(&artifacts),
             keys: Some(Keyring::generate().expose_secret().parse().unwrap()),
             metrics: metrics(),
             looked: Looked::default(),
@@ -70,6 +77,8 @@ impl Server {
             admin: secret.expose_secret().to_owned(),
             stop,
             task,
+            artifacts,
+            _directory: directory,
             _database: database,
             http: client(),
         }

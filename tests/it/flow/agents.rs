@@ -20,7 +20,7 @@ use crate::support::{Program, ask};
 
 impl Ground {
     /// A program of this name that says it is `version`, notes what it is given, and prints `answer`.
-    fn install(&self, name: &str, version: &str, answer: &str, end: &str) {
+    pub(super) fn install(&self, name: &str, version: &str, answer: &str, end: &str) {
         let bin = self.directory.join("bin");
         std::fs::create_dir_all(&bin).unwrap();
         let place = |what: &str| self.place(&format!("{name}.{what}"));
@@ -44,7 +44,7 @@ impl Ground {
     }
 
     /// A runner that really runs agents.
-    fn real(&self, environment: &[(&str, &str)]) -> Program {
+    pub(super) fn real(&self, environment: &[(&str, &str)]) -> Program {
         let path = self.path();
         let ours = [("ENABLE_REAL_CLI", "1"), ("PATH", &path)];
         self.runner(&[&ours, environment].concat())
@@ -54,7 +54,7 @@ impl Ground {
         std::fs::read_to_string(self.place(&format!("{name}.{what}"))).unwrap_or_default()
     }
 
-    async fn asks_agent(&self, agent: &str, fields: Value) -> JobId {
+    pub(super) async fn asks_agent(&self, agent: &str, fields: Value) -> JobId {
         let step = super::with(
             json!({ "step_id": "ask", "agent": agent, "prompt": "Do it.", "max_retries": 0 }),
             fields,

@@ -154,7 +154,8 @@ async fn a_step_that_builds_on_a_patch_is_not_run_without_it() {
     let job = ground
         .submit(json!({ "steps": [
             ground.step("change", "true"),
-            with(ground.step("build", "true"), json!({ "apply_patches_from": ["change"] })),
+            with(ground.step("build", "true"), json!({ "apply_patches_from": ["change", "later"] })),
+            ground.step("later", "true"),
         ] }))
         .await;
     let _runner = ground.runner(&[]);

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use orchestrator::app::authenticate::Caller;
+use orchestrator::app::control;
 use orchestrator::app::hint::Hints;
 use orchestrator::app::submit::submit;
+use orchestrator::domain::approval::Word;
+use orchestrator::domain::id::JobId;
 use orchestrator::domain::spec::JobSpec;
 use orchestrator::store::{Pool, project};
 use serde_json::{Value, json};
@@ -86,6 +89,14 @@ impl Ground {
             .await
             .unwrap();
         accepted.job.0
+    }
+
+    /// Answers for the job that waits.
+    pub(super) async fn decide(&self, job: Uuid, word: &Word) {
+        let caller = Caller::operator("test");
+        control::decide(&self.pool, &Hints::default(), &caller, JobId(job), word)
+            .await
+            .unwrap();
     }
 
     /// Where the database listens.

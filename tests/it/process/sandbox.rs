@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::confinement::HOG;
 use super::runner::Ground;
+use super::workspace::shell;
 use super::{eventually, mark, marked};
 use crate::support::{ask, until};
 
@@ -336,5 +337,197 @@ async fn without_a_sandbox_every_job_says_so_and_one_that_asks_for_it_is_refused
     for policy in [json!({ "sandbox": true }), json!({ "network": "deny" })] as [Value; 2] {
         let job = ground.submit_with(&["true"], &policy).await;
         assert_eq!(ground.end(job).await, "failed policy");
+    }
+}
+
+#[tokio::test]
+async fn another_jobs_workspace_artifacts_and_repository_are_not_there() {
+    let Some(ground) = Ground::sandboxed(&[]).await else {
+        return;
+    };
+    ground.project("git init -q . && echo one > file && git add -A && git commit -qm first");
+    let other = ground
+        .submit(&sh("echo s3cret > private; chmod 777 . private", &[]))
+        .await;
+    assert_eq!(ground.end(other).await, "succeeded");
+    let workspaces = ground.directory.join("workspaces");
+    let artifacts = ground.directory.join("artifacts");
+    shell(
+        &ground.directory,
+        "chmod -R a+rX artifacts workspaces; chmod a+rx workspaces/*",
+    );
+    let script = r#"
+        ls "$1/$2" "$1/$2/work" "$1/$2/base" "$3" "$3/$2" 2>/dev/null
+        cat "$1/$2/work/private" "$3/$2/patch.diff" 2>/dev/null
+        cat "../../$2/work/private" /proc/*/root"$1/$2/work/private" /proc/*/cwd/../../$2/work/private 2>/dev/null
+        ls "$1" | grep -v -x -F "$4"
+        touch ../planted ../base/planted "$1/planted" 2>/dev/null && echo planted
+        touch ../base/hooks/post-checkout ../base/config 2>/dev/null && echo hook
+        true"#;
+    let (all, kept) = (workspaces.to_str().unwrap(), artifacts.to_str().unwrap());
+    let own = r#"sh -c "$1" sh "$2" "$3" "$4" "$(basename "$(dirname "$PWD")")""#;
+    let id = other.to_string();
+    assert_eq!(says(&ground, own, &[script, all, &id, kept]).await, "null");
+}
+
+#[tokio::test]
+async fn calls_that_an_escape_needs_and_a_build_does_not_are_refused() {
+    let Some(ground) = Ground::sandboxed(&[]).await else {
+        return;
+    };
+    if std::env::consts::ARCH != "x86_64" {
+        eprintln!("not tried: the numbers of the calls are those of x86-64");
+        return;
+    }
+    let script = r#"
+import ctypes, errno
+calls = dict(acct=163, add_key=248, bpf=321, chroot=161, clock_settime=227, delete_module=176, fsopen=430, init_module=175,
+             finit_module=313, io_uring_setup=425, kexec_load=246, keyctl=250, mount=165, move_mount=429, open_by_handle_at=304,
+             open_tree=428, perf_event_open=298, pivot_root=155, quotactl=179, reboot=169, request_key=249, setns=308,
+             swapon=167, syslog=103, umount2=166, unshare=272, userfaultfd=323, kcmp=312)
+libc = ctypes.CDLL(None, use_errno=True)
+for name, number in sorted(calls.items()):
+    arguments = [0x10000000] + [0] * 5 if name == "unshare" else [0] * 6
+    done = libc.syscall(number, *arguments)
+    if done != -1 or ctypes.get_errno() != errno.EPERM:
+        print(name, done, errno.errorcode.get(ctypes.get_errno()))
+# The same under their other numbers, as processes of 32 bits call them, ends the caller or is refused.
+if libc.syscall(0x40000000 + 165, 0, 0, 0, 0, 0) != -1:
+    print("x32")
+# New namespaces, also by way of clone.
+for flag in (0x10000000, 0x00020000, 0x40000000, 0x20000000):
+    done = libc.syscall(56, flag | 17, 0, 0, 0, 0)
+    if done == 0:
+        libc._exit(0)
+    if done > 0:
+        print("clone", hex(flag))
+# A setuid bit is nobody's.
+import os
+open("mine", "w").close()
+for bits in (0o4755, 0o2755):
+    try:
+        os.chmod("mine", bits)
+        print("chmod", oct(bits))
+    except PermissionError:
+        pass
+"#;
+    let job = ground.submit(&["python3", "-c", script]).await;
+    let (end, said) = (ground.end(job).await, ground.log(job, "stdout").await);
+    assert_eq!(
+        (end.as_str(), said.as_str()),
+        ("succeeded", "null"),
+        "{}",
+        ground.log(job, "stderr").await
+    );
+}
+
+#[tokio::test]
+async fn a_step_that_fills_the_disk_is_ended_before_it_is_full() {
+    let Some(disk) = Disk::mount("64m") else {
+        return;
+    };
+    let workspaces = disk.0.join("workspaces");
+    let environment = [
+        ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
+        ("WORKSPACES_MIN_FREE_MB", "20"),
+        ("STEP_FILE_MB", "2"),
+    ];
+    let Some(ground) = Ground::sandboxed(&environment).await else {
+        return;
+    };
+    let one = "head -c 5000000 /dev/zero > large; stat -c %s large";
+    let size: u64 = says(&ground, one, &[]).await.trim().parse().unwrap();
+    assert!(size <= 2_000_000, "{size}");
+    let fill = "n=0; while :; do n=$((n + 1)); head -c 1000000 /dev/zero > f$n; sleep 0.05; done";
+    let job = ground.submit(&sh(fill, &[])).await;
+    assert_eq!(ground.end(job).await, "failed output_limit");
+    let message = ask(
+        &ground.pool,
+        &format!("select message from job where id = '{job}'"),
+    )
+    .await;
+    assert!(message.contains("WORKSPACES_MIN_FREE_MB"), "{message}");
+    let room = rustix::fs::statvfs(&workspaces).unwrap();
+    assert!(room.f_bavail * room.f_frsize > 5_000_000, "the disk was filled");
+    // Nor is anything begun while there is no room.
+    let job = ground.submit(&sh("echo never", &[])).await;
+    assert_eq!(ground.end(job).await, "failed output_limit");
+    assert_eq!(ground.log(job, "stdout").await, "null");
+}
+
+/// A small file system in memory; `None` where this may not mount one, which is said.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(size: &str) -> Option<Self> {
+        let directory = crate::support::scratch().to_path_buf();
+        std::fs::create_dir_all(&directory).unwrap();
+        let done = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "tmpfs"])
+            .arg(&directory)
+            .output();
+        if !done.is_ok_and(|done| done.status.success()) {
+            eprintln!("not tried: a file system can be mounted by root only");
+            return None;
+        }
+        Some(Self(directory))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .output();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_that_an_administrator_turned_off_for_a_project_is_off_for_that_one_and_said() {
+    for environment in [&[][..], &[("SANDBOX_WRAPPER", "/bin/false")]] {
+        let Some(ground) = Ground::sandboxed(environment).await else {
+            return;
+        };
+        ground.project("git init -q . && echo one > file && git add -A && git commit -qm first");
+        crate::support::tell(&ground.pool, "update project set sandbox = false").await;
+        let job = ground
+            .submit(&sh("cat file; echo two > file; cat /proc/1/comm", &[]))
+            .await;
+        assert_eq!(
+            ground.end(job).await,
+            "succeeded",
+            "{}",
+            ground.log(job, "system").await
+        );
+        assert!(!ground.log(job, "stdout").await.contains("bwrap"));
+        assert!(
+            ground.log(job, "system").await.contains(
+                "an administrator has turned the sandbox off for this project: steps run without one"
+            )
+        );
+        assert!(
+            String::from_utf8(ground.artifact(job, "patch.diff"))
+                .unwrap()
+                .contains("+two")
+        );
+        // Who asks for one, or for what only one can give, is not given less.
+        for policy in [json!({ "sandbox": true }), json!({ "network": "deny" })] as [Value; 2] {
+            let job = ground.submit_with(&["true"], &policy).await;
+            let expected = match environment.is_empty() && policy["sandbox"] == true {
+                true => "succeeded",
+                false => "failed policy",
+            };
+            assert_eq!(ground.end(job).await, expected, "{policy} {environment:?}");
+        }
+        crate::support::tell(&ground.pool, "update project set sandbox = true").await;
+        let job = ground.submit(&["true"]).await;
+        let expected = if environment.is_empty() {
+            "succeeded"
+        } else {
+            "failed policy"
+        };
+        assert_eq!(ground.end(job).await, expected);
     }
 }

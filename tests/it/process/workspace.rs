@@ -9,7 +9,7 @@ use super::runner::Ground;
 use crate::support::ask;
 
 /// Does something to the project as its owner would.
-fn shell(directory: &Path, script: &str) {
+pub(super) fn shell(directory: &Path, script: &str) {
     let done = Command::new("sh")
         .args(["-euc", script])
         .current_dir(directory)
@@ -22,17 +22,18 @@ fn shell(directory: &Path, script: &str) {
         .unwrap();
     assert!(
         done.status.success(),
-        "{script}: {}",
+        "{script}: {}{}",
+        String::from_utf8_lossy(&done.stdout),
         String::from_utf8_lossy(&done.stderr)
     );
 }
 
 /// A repository with one commit.
-const REPOSITORY: &str = "git init -q . && echo one > file && mkdir d && echo two > d/two && printf 'a\\0b' > binary \
+pub(super) const REPOSITORY: &str = "git init -q . && echo one > file && mkdir d && echo two > d/two && printf 'a\\0b' > binary \
     && git add -A && git commit -qm first";
 
 impl Ground {
-    fn project(&self, script: &str) {
+    pub(super) fn project(&self, script: &str) {
         shell(&self.directory.join("project"), script);
     }
 

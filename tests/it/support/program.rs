@@ -1,6 +1,7 @@
 //! The program as a process of its own: started, heard, signalled, never left behind.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -43,6 +44,14 @@ impl Program {
             .envs(environment.iter().copied());
         if !environment.iter().any(|(name, _)| *name == "PATH") {
             command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        }
+        // Beside the workspaces, not where the host keeps its own.
+        let given = |wanted: &str| environment.iter().find(|(name, _)| *name == wanted);
+        if let (Some((_, workspaces)), None) = (given("WORKSPACES_ROOT"), given("ARTIFACTS_ROOT")) {
+            command.env(
+                "ARTIFACTS_ROOT",
+                Path::new(workspaces).with_file_name("artifacts"),
+            );
         }
         Self::spawn(command)
     }

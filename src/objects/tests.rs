@@ -1,0 +1,61 @@
+use super::*;
+
+fn store() -> (tempfile::TempDir, Objects) {
+    let directory = tempfile::tempdir().unwrap();
+    let objects = Objects::directory(&directory.path().join("artifacts"));
+    objects.prepare().unwrap();
+    (directory, objects)
+}
+
+#[tokio::test]
+async fn what_is_put_is_read_and_deleted_by_its_directory() {
+    let (directory, objects) = store();
+    objects.put("a/steps/s/one.md", b"one").await.unwrap();
+    objects.put("ab/two", b"two").await.unwrap();
+    let large = directory.path().join("large");
+    std::fs::write(&large, vec![7; 20 * 1024 * 1024]).unwrap();
+    objects
+        .put_file("a/large", std::fs::File::open(&large).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        objects.read("a/steps/s/one.md", 10).await.unwrap().unwrap(),
+        b"one"
+    );
+    assert_eq!(
+        objects.open("a/large", None).await.unwrap().unwrap().size,
+        20 * 1024 * 1024
+    );
+    let part = objects.open("a/large", Some(5..9)).await.unwrap().unwrap();
+    assert_eq!(part.bytes.try_collect::<Vec<_>>().await.unwrap().concat(), [7; 4]);
+    assert!(objects.read("a/large", 10).await.is_err());
+    assert!(objects.read("a/none", 10).await.unwrap().is_none());
+    objects.delete_all("a").await.unwrap();
+    assert!(objects.open("a/large", None).await.unwrap().is_none());
+    assert_eq!(objects.read("ab/two", 10).await.unwrap().unwrap(), b"two");
+    assert!(!directory.path().join("artifacts/a").exists());
+    objects.delete_all("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn no_key_and_no_link_leads_out() {
+    let (directory, objects) = store();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "s3cret").unwrap();
+    let root = directory.path().join("artifacts");
+    std::os::unix::fs::symlink(&secret, root.join("link")).unwrap();
+    std::os::unix::fs::symlink(directory.path(), root.join("up")).unwrap();
+    for key in [
+        "link",
+        "up/secret",
+        "../secret",
+        "a/../../secret",
+        "/etc/passwd",
+        "a//b",
+        ".",
+        "",
+    ] {
+        let read = objects.read(key, 100).await;
+        assert!(!matches!(read, Ok(Some(_))), "{key}");
+    }
+}
