@@ -96,6 +96,7 @@ mod tests {
             spec: RawValue::from_string("{}".to_owned()).unwrap(),
             project_alias: String::new(),
             project_directory: String::new(),
+            without_sandbox: false,
             claimed_at: clock::now(),
             due_at: clock::now(),
             priority: 0,
