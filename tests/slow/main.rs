@@ -22,8 +22,8 @@ mod million;
 mod output;
 mod pgbouncer;
 mod rotation;
-mod schedules;
 mod s3;
+mod schedules;
 mod schemathesis;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "the fast tests use what these do not")]
