@@ -33,10 +33,13 @@ pub(super) struct Artifact {
     #[schema(example = "/api/v1/jobs/01990000-0000-7000-8000-000000000000/artifacts/steps/build/report.md")]
     url: String,
     /// Its length in bytes.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, example = 13)]
     size: i64,
     /// The SHA-256 of its bytes, in hexadecimal digits; also its `ETag`.
-    #[schema(pattern = "^[0-9a-f]{64}$")]
+    #[schema(
+        pattern = "^[0-9a-f]{64}$",
+        example = "2f0a3b0e3f3c1f5c8e9d1b7a6c5d4e3f2a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d"
+    )]
     sha256: String,
     /// What it is.
     #[schema(example = "text/markdown; charset=utf-8")]
@@ -126,9 +129,9 @@ impl FromRequestParts<Api> for ArtifactPath {
     tag = "jobs",
     params(
         ("id" = JobId, Path, description = "The job"),
-        ("path" = String, Path, description = "The artifact", example = "steps/build/report.md"),
-        ("Range" = Option<String>, Header, description = "The part to send; one range of bytes", example = "bytes=0-1023"),
-        ("If-None-Match" = Option<String>, Header, description = "Send nothing if this is still its `ETag`"),
+        ("path" = String, Path, description = "The artifact", max_length = 255, example = "steps/build/report.md"),
+        ("Range" = Option<String>, Header, description = "The part to send; one range of bytes", max_length = 1000, example = "bytes=0-1023"),
+        ("If-None-Match" = Option<String>, Header, description = "Send nothing if this is still its `ETag`", max_length = 1000),
     ),
     responses(
         (status = 200, description = "The artifact", content((String = "application/octet-stream", example = "# Step build\n")), headers(
@@ -138,7 +141,7 @@ impl FromRequestParts<Api> for ArtifactPath {
         (status = 206, description = "The part of it that was asked for", content((String = "application/octet-stream", example = "# Step")), headers(
             ("Content-Range" = String, description = "Which part of how much"),
         )),
-        (status = 304, description = "It has not changed", content((String = "application/octet-stream", example = ""))),
+        (status = 304, description = "It has not changed"),
     ),
     security(("bearer" = ["read"])),
     extensions(("x-problems" = json!(["range_not_satisfiable"]))),

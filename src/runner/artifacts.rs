@@ -97,17 +97,13 @@ impl Keeping<'_> {
                 ),
             ));
         }
-        match scan::finds(&patch, secrets).await {
-            Ok(None) => Ok(Some(patch)),
-            Ok(Some(file)) => Err(Failure::new(
+        match scan::finds(place.workspace, &patch, self.settings, secrets, &self.stop()).await? {
+            None => Ok(Some(patch)),
+            Some(file) => Err(Failure::new(
                 Code::SecretsFound,
                 format!(
                     "What the step changed holds a secret, so its patch is not kept: it is in {file}. Take it out there, and read secrets from the environment instead."
                 ),
-            )),
-            Err(error) => Err(Failure::new(
-                Code::Workspace,
-                format!("What the step changed could not be read: {error}."),
             )),
         }
     }

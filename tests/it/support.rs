@@ -49,6 +49,15 @@ pub(crate) fn programs() -> Programs {
 /// A directory that is deleted with this.
 pub(crate) struct Scratch(PathBuf);
 
+impl Scratch {
+    /// The directory of a project in it, empty.
+    pub(crate) fn project(&self) -> String {
+        let project = self.0.join("project");
+        std::fs::create_dir(&project).unwrap();
+        project.to_str().unwrap().to_owned()
+    }
+}
+
 impl std::ops::Deref for Scratch {
     type Target = PathBuf;
 

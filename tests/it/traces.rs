@@ -30,11 +30,12 @@ impl House {
         let (database, directory) = (database().await, scratch());
         let receiver = Receiver::start(|_| axum::http::StatusCode::OK).await;
         let workspaces = directory.join("workspaces");
+        let alias = format!("demo={}", directory.project());
         let (tokens, key) = (format!("{TOKEN}=*"), Keyring::generate());
         let mut environment = vec![
             ("DATABASE_URL", database.url.expose()),
             ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
-            ("PROJECT_ALIASES", "demo=/srv/demo"),
+            ("PROJECT_ALIASES", &alias),
             ("WEBHOOK_TOKENS", &tokens),
             ("SECRETS_KEY", key.expose_secret()),
             ("CALLBACK_ALLOWED_RANGES", "127.0.0.0/8"),

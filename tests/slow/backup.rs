@@ -103,10 +103,10 @@ async fn load(pool: Pool, stop: &AtomicBool) -> usize {
 async fn dump_under_load_restores_to_a_whole_database_that_services_go_on_from() {
     let database = database().await;
     let pool = database.pool();
-    project::put(&pool, "demo", "/srv/demo", "administrator")
+    let directory = scratch();
+    project::put(&pool, "demo", &directory.project(), "administrator")
         .await
         .unwrap();
-    let directory = scratch();
     let mut services = [
         service(&["runner"], database.url.expose(), &directory),
         service(&["scheduler"], database.url.expose(), &directory),

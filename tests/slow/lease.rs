@@ -39,10 +39,10 @@ fn runs(word: &str) -> bool {
 async fn a_runner_that_cannot_renew_its_lease_has_ended_its_steps_before_it_passes() {
     let database = database().await;
     let pool = database.pool();
-    project::put(&pool, "demo", "/srv/demo", "administrator")
+    let directory = scratch();
+    project::put(&pool, "demo", &directory.project(), "administrator")
         .await
         .unwrap();
-    let directory = scratch();
     let workspaces = directory.join("workspaces");
     let environment = [
         ("DATABASE_URL", database.url.expose()),
@@ -93,7 +93,7 @@ async fn a_database_that_is_away_for_a_minute_costs_no_attempt_while_leases_are_
     ];
     assert!(Program::start(&["migrate"], &environment).end().success());
     let pool = pools::pool(&url.parse().unwrap(), "test", 2).unwrap();
-    project::put(&pool, "demo", "/srv/demo", "administrator")
+    project::put(&pool, "demo", &directory.project(), "administrator")
         .await
         .unwrap();
     let mut runner = Program::start(&["runner"], &environment);

@@ -13,10 +13,10 @@ use crate::support::{Program, ask, database, scratch, within};
 async fn a_gigabyte_and_a_line_of_a_hundred_megabytes_leave_the_runners_memory_flat() {
     let database = database().await;
     let pool = database.pool();
-    project::put(&pool, "demo", "/srv/demo", "administrator")
+    let directory = scratch();
+    project::put(&pool, "demo", &directory.project(), "administrator")
         .await
         .unwrap();
-    let directory = scratch();
     let workspaces = directory.join("workspaces");
     let mut runner = Program::start(
         &["runner"],

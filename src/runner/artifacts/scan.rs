@@ -1,33 +1,86 @@
 //! A look for secrets in a patch, as the files it is made of read.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read};
 
+use futures_util::{StreamExt as _, future, stream};
+use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::attempt::Failure;
+use crate::domain::job::Code;
+use crate::runner::Settings;
 use crate::runner::logs::text::Decoder;
-use crate::runner::process::Stream;
+use crate::runner::process::{Chunk, Stream};
 use crate::runner::redact::{Redactor, Secrets};
-use crate::runner::workspace::Patch;
+use crate::runner::workspace::{Patch, Workspace};
 
 /// Bytes that are looked at together.
 const GATHER: usize = 64 * 1024;
 /// Longest name of a file that is said, in characters.
 const NAME: usize = 200;
 
-/// The file in which a patch holds a secret, if it holds one.
+/// What a look at a patch has shown.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Clean,
+    /// The file that holds a secret.
+    Secret(String),
+    /// A file of it is packed, and does not read as it is.
+    Packed,
+}
+
+/// The file in which a patch holds a secret, if it holds one. What is packed in it is read from git as it passes: it
+/// may be far larger than the patch, and the disk that steps fill is no place for it.
 ///
 /// # Errors
 ///
-/// When the patch cannot be read.
-pub(super) async fn finds(patch: &Patch, secrets: &Secrets) -> io::Result<Option<String>> {
-    let file = match patch.open_as_text() {
-        Some(plain) => plain,
-        None => patch.open()?,
+/// `workspace`, when the patch cannot be read.
+pub(super) async fn finds(
+    workspace: &Workspace,
+    patch: &Patch,
+    settings: &Settings,
+    secrets: &Secrets,
+    stop: &CancellationToken,
+) -> Result<Option<String>, Failure> {
+    let file = patch.open().map_err(|error| unreadable(&error))?;
+    let looked = match aside(file, secrets).await? {
+        Look::Packed => {
+            let (output, chunks) = mpsc::channel(16);
+            let reading = aside(SyncIoBridge::new(StreamReader::new(printed(chunks))), secrets);
+            let (told, looked) = tokio::join!(workspace.patch_as_text(settings, output, stop), reading);
+            told?;
+            looked?
+        }
+        looked => looked,
     };
-    let secrets = secrets.clone();
-    tokio::task::spawn_blocking(move || look(file, &secrets)).await?
+    match looked {
+        Look::Secret(file) => Ok(Some(file)),
+        Look::Clean | Look::Packed => Ok(None),
+    }
 }
 
-fn look(patch: File, secrets: &Secrets) -> io::Result<Option<String>> {
+/// Looks where waiting for a disk or for git holds nobody up.
+async fn aside(patch: impl Read + Send + 'static, secrets: &Secrets) -> Result<Look, Failure> {
+    let secrets = secrets.clone();
+    let looking = tokio::task::spawn_blocking(move || look(patch, &secrets)).await;
+    let looked = looking.map_err(io::Error::other).and_then(|looked| looked);
+    looked.map_err(|error| unreadable(&error))
+}
+
+fn printed(
+    mut chunks: mpsc::Receiver<Chunk>,
+) -> impl stream::Stream<Item = io::Result<bytes::Bytes>> + Unpin {
+    let chunks = stream::poll_fn(move |context| chunks.poll_recv(context));
+    chunks.filter_map(|chunk| future::ready((chunk.stream == Stream::Stdout).then_some(Ok(chunk.bytes))))
+}
+
+fn unreadable(error: &io::Error) -> Failure {
+    let sentence = format!("What the step changed could not be read: {error}.");
+    Failure::new(Code::Workspace, sentence)
+}
+
+fn look(patch: impl Read, secrets: &Secrets) -> io::Result<Look> {
     let mut lines = BufReader::with_capacity(64 * 1024, patch);
     let mut looking = Looking {
         decoder: Decoder::default(),
@@ -39,17 +92,21 @@ fn look(patch: File, secrets: &Secrets) -> io::Result<Option<String>> {
     loop {
         line.clear();
         // A line may have gigabytes, and then comes in pieces that nothing is cut from.
-        let length = io::Read::take(&mut lines, GATHER as u64).read_until(b'\n', &mut line)?;
+        let length = Read::take(&mut lines, GATHER as u64).read_until(b'\n', &mut line)?;
         let next = line.strip_prefix(b"diff --git ").map(|rest| named(rest, secrets));
         let found = match length == 0 || next.is_some() {
             true => looking.ends(),
             false => looking.gathered.len() > GATHER && looking.goes_on(),
         };
         if found {
-            return Ok(Some(name));
+            return Ok(Look::Secret(name));
         }
         if length == 0 {
-            return Ok(None);
+            return Ok(Look::Clean);
+        }
+        // Content has a sign before it, so this is none.
+        if line == b"GIT binary patch\n" {
+            return Ok(Look::Packed);
         }
         name = next.unwrap_or(name);
         // Without what says of each line whether it comes or goes, or a secret of several lines would not be one.
@@ -102,10 +159,11 @@ mod tests {
     use super::*;
 
     fn found(patch: &str, secrets: &Secrets) -> Option<String> {
-        let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, patch.as_bytes()).unwrap();
-        io::Seek::rewind(&mut file).unwrap();
-        look(file, secrets).unwrap()
+        match look(patch.as_bytes(), secrets).unwrap() {
+            Look::Secret(name) => Some(name),
+            Look::Clean => None,
+            Look::Packed => panic!("nothing is packed in {patch}"),
+        }
     }
 
     #[test]

@@ -21,15 +21,10 @@ begin_base() {
 
 no_files() { git hash-object -w -t tree /dev/null; }
 
-# Writes what differs between $1 and what was taken last to `patch.diff`, and to `plain.diff` the same with
-# every file as text, if some are not.
+# Writes what differs between $1 and what was taken last to `patch.diff`.
 differ() {
-    rm -f patch.diff plain.diff
-    set -- "${1:-$(no_files)}"
+    rm -f patch.diff
     git diff-index -p --cached --binary --full-index -M --no-color --no-ext-diff --no-textconv \
-        --src-prefix=a/ --dst-prefix=b/ "$1" -- >patch.diff
-    if grep -q -a '^GIT binary patch$' patch.diff; then
-        git diff-index -p --cached --text --unified=0 --no-renames --no-color --no-ext-diff --no-textconv "$1" -- >plain.diff
-    fi
+        --src-prefix=a/ --dst-prefix=b/ "${1:-$(no_files)}" -- >patch.diff
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::process::{self, Command, End, Limits, Stream};
+use super::super::process::{self, Chunk, Command, End, Limits, SpawnError, Stream};
 use super::super::{Settings, sandbox};
 use crate::domain::attempt::Failure;
 use crate::domain::job::Code;
@@ -23,6 +23,7 @@ const CLONE: &str = concat!(include_str!("common.sh"), include_str!("clone.sh"))
 const COPY: &str = concat!(include_str!("common.sh"), include_str!("copy.sh"));
 const LIST: &str = concat!(include_str!("common.sh"), include_str!("list.sh"));
 const SNAPSHOT: &str = concat!(include_str!("common.sh"), include_str!("snapshot.sh"));
+const TEXT: &str = concat!(include_str!("common.sh"), include_str!("text.sh"));
 const APPLY: &str = concat!(include_str!("common.sh"), include_str!("apply.sh"));
 const EMPTY: &str = concat!(include_str!("common.sh"), include_str!("empty.sh"));
 
@@ -85,6 +86,13 @@ impl<'a> Tool<'a> {
         self.run(SNAPSHOT, &[base, &gone], Some(paths)).await.map(drop)
     }
 
+    /// Prints what differs from `base` to `output`, with every file as text. Nobody has to hear it to its end.
+    pub(super) async fn text(&self, base: &str, output: mpsc::Sender<Chunk>) -> Result<(), Failure> {
+        let command = self.command(TEXT, &[base], None)?;
+        let ended = process::run(&self.settings.supervisor, command, output, self.stop.clone()).await;
+        judge(ended.map(|outcome| outcome.end), "")
+    }
+
     /// Brings a patch against `base` into the workspace.
     pub(super) async fn apply(&self, base: &str, patch: Vec<u8>) -> Result<(), Failure> {
         self.run(APPLY, &[base], Some(patch)).await.map(drop)
@@ -124,15 +132,10 @@ impl<'a> Tool<'a> {
         };
         let (ended, (said, complaint)) = tokio::join!(running, reading);
         let complaint = String::from_utf8_lossy(&complaint).trim().replace('\n', " ");
-        match ended.map(|outcome| outcome.end) {
-            Ok(End::Exited(0)) if said.len() < ANSWER => Ok(said),
-            Ok(End::Exited(0)) => Err(failed("more changed than can be listed")),
-            Ok(End::Exited(3)) => Err(Failure::new(Code::PatchApplyFailed, complaint)),
-            Ok(End::Exited(127)) => Err(failed("git is not installed on the runner's host")),
-            Ok(End::Stopped) => Err(failed("it was stopped")),
-            Ok(End::TimedOut) => Err(failed("it took more than half an hour")),
-            Ok(_) => Err(failed(&complaint)),
-            Err(error) => Err(failed(&error.to_string())),
+        judge(ended.map(|outcome| outcome.end), &complaint)?;
+        match said.len() < ANSWER {
+            true => Ok(said),
+            false => Err(failed("more changed than can be listed")),
         }
     }
 
@@ -168,6 +171,19 @@ impl<'a> Tool<'a> {
             credentials: self.settings.credentials,
             wrapper,
         })
+    }
+}
+
+/// What the end of a script means.
+fn judge(ended: Result<End, SpawnError>, complaint: &str) -> Result<(), Failure> {
+    match ended {
+        Ok(End::Exited(0)) => Ok(()),
+        Ok(End::Exited(3)) => Err(Failure::new(Code::PatchApplyFailed, complaint)),
+        Ok(End::Exited(127)) => Err(failed("git is not installed on the runner's host")),
+        Ok(End::Stopped) => Err(failed("it was stopped")),
+        Ok(End::TimedOut) => Err(failed("it took more than half an hour")),
+        Ok(_) => Err(failed(complaint)),
+        Err(error) => Err(failed(&error.to_string())),
     }
 }
 

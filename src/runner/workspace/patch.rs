@@ -6,9 +6,11 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Settings;
+use super::super::process::Chunk;
 use super::git::Tool;
 use super::list::Listed;
 use super::source::beneath;
@@ -34,11 +36,6 @@ impl Patch {
     /// When it is gone, or is no plain file any more.
     pub(in crate::runner) fn open(&self) -> io::Result<File> {
         open(&self.home, "patch.diff")
-    }
-
-    /// The same changes with every file as text, to be searched; `None` when the patch is that already.
-    pub(in crate::runner) fn open_as_text(&self) -> Option<File> {
-        open(&self.home, "plain.diff").ok()
     }
 }
 
@@ -89,6 +86,24 @@ impl Workspace {
             size,
             left_out,
         }))
+    }
+
+    /// Prints the changes that were taken last to `output`, with every file as if it were text, to be searched.
+    ///
+    /// # Errors
+    ///
+    /// `workspace`, when git cannot tell.
+    pub(in crate::runner) async fn patch_as_text(
+        &self,
+        settings: &Settings,
+        output: mpsc::Sender<Chunk>,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let Some(origin) = self.origin() else {
+            return Ok(());
+        };
+        let tool = Tool::new(settings, &self.home, stop).bare(self.bare);
+        tool.text(&origin.base, output).await
     }
 
     /// Takes the state as it is now; answers with what cannot be taken.

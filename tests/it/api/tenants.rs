@@ -26,6 +26,23 @@ const OPEN: &[&str] = &[
 /// Operations on what all projects share, which whoever may read or use it finds.
 const SHARED: &[&str] = &["previewSchedule", "listAgents", "showAgent"];
 
+/// What the job of the marked project left behind.
+const ARTIFACT: &str = "report.md";
+
+/// Lets the job have left it.
+async fn leave(server: &Server, job: &str) {
+    let text = format!("{MARK} report");
+    let row = format!(
+        "insert into artifact (job_id, path, attempt, size, sha256, media_type)
+         values ('{job}', '{ARTIFACT}', 1, {}, sha256('{text}'), 'text/markdown')",
+        text.len()
+    );
+    tell(&server.pool, &row).await;
+    let directory = server.artifacts.join(job);
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join(ARTIFACT), text).unwrap();
+}
+
 /// One operation of the document.
 struct Route {
     id: String,
@@ -115,6 +132,7 @@ impl Ground {
                            values ('{job}', 1, 0, 0, 'stdout', now(), '{MARK} output')"
         );
         tell(&server.pool, &log).await;
+        leave(&server, &job).await;
         let hook = json!({
             "name": format!("{MARK}-hook"), "project_id": alias, "provider": "github", "secret": "It's a secret",
             "template": {"goal": "g", "steps": [{"step_id": "a", "argv": ["true"]}]},
@@ -182,7 +200,8 @@ impl Ground {
         let name = format!("{{{after}");
         let path = route
             .path
-            .replacen(&format!("{before}{name}"), &format!("{before}{id}"), 1);
+            .replacen(&format!("{before}{name}"), &format!("{before}{id}"), 1)
+            .replace("{path}", ARTIFACT);
         assert!(
             !path.contains('{'),
             "{path} has a second parameter without a rule"

@@ -73,7 +73,7 @@ impl Ground {
             ("DATABASE_URL", url.as_str()),
             ("API_BIND", &bind),
             ("WORKSPACES_ROOT", &workspaces),
-            ("PROJECT_ALIASES", "demo=/srv/demo"),
+            ("PROJECT_ALIASES", &format!("demo={}", directory.project())),
             ("WEBHOOK_TOKENS", &format!("{TOKEN}=demo")),
             ("RUNNER_RECLAIM_AFTER_SEC", &LEASE.to_string()),
             ("RUNNER_POLL_INTERVAL_SEC", "0.2"),
