@@ -1,5 +1,7 @@
 //! What a job left behind: listed, and downloaded whole or in part.
 
+mod json;
+
 use std::ops::Range;
 
 use axum::body::Body;
@@ -19,6 +21,7 @@ use super::problem::{Kind, Problem};
 use crate::app::lease::key;
 use crate::domain::id::JobId;
 use crate::store;
+use json::JsonArtifact;
 
 /// Longest path of an artifact, in bytes.
 const LONGEST: usize = 255;
@@ -134,7 +137,10 @@ impl FromRequestParts<Api> for ArtifactPath {
         ("If-None-Match" = Option<String>, Header, description = "Send nothing if this is still its `ETag`", max_length = 1000),
     ),
     responses(
-        (status = 200, description = "The artifact", content((String = "application/octet-stream", example = "# Step build\n")), headers(
+        (status = 200, description = "The artifact", content(
+            (String = "application/octet-stream", example = "# Step build\n"),
+            (JsonArtifact = "application/json", example = json!({"goal": "Build and test", "context_strategy": null, "context_window": []})),
+        ), headers(
             ("ETag" = String, description = "The SHA-256 of all of it"),
             ("Accept-Ranges" = String, description = "`bytes`"),
         )),
