@@ -189,7 +189,10 @@ impl Cluster {
     /// without the other.
     fn is_ready(&self, data: &Path) -> bool {
         let said = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-        said.lines().nth(7).is_some_and(|status| status.trim() == "ready")
+        // A copy that follows another server says `standby`, and takes connections to read.
+        said.lines()
+            .nth(7)
+            .is_some_and(|status| matches!(status.trim(), "ready" | "standby"))
             && std::os::unix::net::UnixStream::connect(socket::file(&self.socket)).is_ok()
     }
 }

@@ -6,7 +6,8 @@ use super::backoff::Backoff;
 use crate::store::Pool;
 use crate::store::migrate::{Fit, fit};
 
-/// Waits until the schema has what this program needs, or until `stop`; answers with whether it has.
+/// Waits until the schema has what this program needs and may be written to, or until `stop`; answers with
+/// whether that came.
 ///
 /// A newer schema is no reason to wait: it keeps what the last release of the program uses.
 pub async fn wait(pool: &Pool, stop: &CancellationToken) -> bool {
@@ -19,7 +20,7 @@ pub async fn wait(pool: &Pool, stop: &CancellationToken) -> bool {
                 tracing::warn!("{newer}");
                 return true;
             }
-            Ok(older @ Fit::Behind { .. }) => older.to_string(),
+            Ok(useless @ (Fit::Behind { .. } | Fit::Standby)) => useless.to_string(),
             Err(error) => error.to_string(),
         };
         // Said once for each reason, not at every look.

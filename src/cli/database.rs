@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 
+use super::output;
 use crate::app::backoff::Backoff;
 use crate::domain::environment::DatabaseUrl;
 use crate::shutdown::Stop;
@@ -49,6 +50,11 @@ pub(super) async fn open(url: &DatabaseUrl, application: &str, connections: u32)
     anyhow::ensure!(!store::database::lends_connections(&pool).await?, LENT);
     match fit(&pool).await? {
         Fit::Current => Ok(pool),
-        other => anyhow::bail!("{other}"),
+        // After a roll-back an operator needs these commands as much as before it, and services go on as well.
+        newer @ Fit::Ahead { .. } => {
+            output::note(&format!("note: {newer}\n"));
+            Ok(pool)
+        }
+        useless @ (Fit::Behind { .. } | Fit::Standby) => anyhow::bail!("{useless}"),
     }
 }

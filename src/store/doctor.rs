@@ -20,12 +20,10 @@ pub struct Server {
     pub standby: bool,
     /// Settings that give up what was committed, or tidying up, as `fsync=off`.
     pub careless: Vec<String>,
+    /// Whether our connection is encrypted; `None` where it does not leave this host.
+    pub encrypted: Option<bool>,
     /// Its clock.
     pub clock: DateTime<Utc>,
-    /// How many connections it takes from ordinary roles.
-    pub room: i32,
-    /// How many there are.
-    pub connections: i64,
 }
 
 /// Asks the server about itself.
@@ -44,10 +42,9 @@ pub async fn server(db: impl Executor<'_>) -> Result<Server> {
                array(select name || '=' || setting from pg_settings
                       where name in ('fsync', 'synchronous_commit', 'autovacuum', 'full_page_writes') and setting = 'off'
                       order by name) as "careless!",
-               clock_timestamp() as "clock!",
-               current_setting('max_connections')::integer
-                   - current_setting('superuser_reserved_connections')::integer as "room!",
-               (select count(*) from pg_stat_activity where backend_type = 'client backend') as "connections!"
+               case when inet_client_addr() is not null and not inet_client_addr() <<= any (array['127.0.0.0/8', '::1']::inet[])
+                    then (select ssl from pg_stat_ssl where pid = pg_backend_pid()) end as "encrypted?",
+               clock_timestamp() as "clock!"
         "#
     )
     .fetch_one(db)
@@ -59,10 +56,54 @@ pub async fn server(db: impl Executor<'_>) -> Result<Server> {
         superuser: row.superuser,
         standby: row.standby,
         careless: row.careless,
+        encrypted: row.encrypted,
         clock: row.clock,
-        room: row.room,
-        connections: row.connections,
     })
+}
+
+/// A bound on connections, and how much of it is used.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// What has the bound: the server, this database or our role.
+    pub of: String,
+    /// How many there may be.
+    pub room: i64,
+    /// How many there are.
+    pub used: i64,
+}
+
+/// The bound on connections that is nearest to being reached, of those that hold for ordinary roles.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn connections(db: impl Executor<'_>) -> Result<Room> {
+    let room = sqlx::query_as!(
+        Room,
+        r#"
+        with client as (
+            -- Of other roles' sessions the kind is hidden; what is the server's own has no role, or no database.
+            select datname, usename from pg_stat_activity
+             where backend_type = 'client backend' or (backend_type is null and usesysid is not null and datid is not null)
+        ), bound (of, room, used) as (
+            select 'of the server', current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint
+                       -- From PostgreSQL 16 on some may be kept for others.
+                       - coalesce(current_setting('reserved_connections', true), '0')::bigint,
+                   (select count(*) from client)
+             union all
+            select 'of this database', datconnlimit, (select count(*) from client where datname = current_database())
+              from pg_database where datname = current_database() and datconnlimit >= 0
+             union all
+            select 'of role ' || rolname, rolconnlimit, (select count(*) from client where usename = current_user)
+              from pg_roles where rolname = current_user and rolconnlimit >= 0
+        )
+        select of as "of!", room as "room!", used as "used!" from bound
+         order by used::numeric / greatest(room, 1) desc limit 1
+        "#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(room)
 }
 
 /// Tables of ours that are there and that our role may not use as services do.
@@ -96,6 +137,52 @@ pub struct Backend {
     pub client: String,
     /// How long its transaction, or its session where it has none, is open, in seconds.
     pub age_sec: f64,
+}
+
+/// How many sessions of this database belong to roles whose transactions ours may not see.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn hidden_sessions(db: impl Executor<'_>) -> Result<i64> {
+    let hidden = sqlx::query_scalar!(
+        r#"
+        select count(*) as "hidden!" from pg_stat_activity
+         -- Who may not see a session is told neither its kind nor its transaction.
+         where datname = current_database() and usesysid is not null and backend_type is null
+        "#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(hidden)
+}
+
+/// A transaction that was prepared for a commit in two phases, and how long ago, in seconds. No session
+/// holds it: it stays through restarts until somebody ends it.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What its maker called it.
+    pub name: String,
+    /// How long ago.
+    pub age_sec: f64,
+}
+
+/// The oldest prepared transaction of this database.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn oldest_prepared(db: impl Executor<'_>) -> Result<Option<Prepared>> {
+    let row = sqlx::query_as!(
+        Prepared,
+        r#"
+        select gid as "name!", extract(epoch from now() - prepared)::double precision as "age_sec!"
+          from pg_prepared_xacts where database = current_database() order by prepared limit 1
+        "#
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row)
 }
 
 /// The session whose transaction is open for longest, of those we may see. What it can still see

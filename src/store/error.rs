@@ -49,6 +49,16 @@ impl Error {
         code.is_none_or(|code| !code.starts_with("40") && code != "55P03")
     }
 
+    /// Whether a bound on connections is reached: the server's, the database's or the role's.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let (Self::Unavailable(error) | Self::Statement(error)) = self;
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code == "53300")
+    }
+
     /// The name of the constraint the statement would have broken, if that is why it was refused.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {

@@ -209,6 +209,8 @@ pub enum Fit {
         /// The last file of this program.
         program: i32,
     },
+    /// The server is a copy of another, which alone takes writes.
+    Standby,
 }
 
 impl std::fmt::Display for Fit {
@@ -223,6 +225,9 @@ impl std::fmt::Display for Fit {
                 f,
                 "the database's schema is at version {database}, newer than this program's {program}: upgrade the program"
             ),
+            Self::Standby => f.write_str(
+                "the server is a standby, which takes no writes: point DATABASE_URL at the primary",
+            ),
         }
     }
 }
@@ -234,11 +239,12 @@ impl std::fmt::Display for Fit {
 /// [`super::Error::Unavailable`] when the database is away.
 pub async fn fit(db: impl Executor<'_>) -> Result<Fit> {
     // The table is refinery's and does not exist before the first migration, so this is no macro.
-    let answer = sqlx::query_scalar("select max(version) from refinery_schema_history")
+    let answer = sqlx::query_as("select max(version), pg_is_in_recovery() from refinery_schema_history")
         .fetch_one(db)
         .await;
     let database = match answer {
-        Ok(version) => Option::<i32>::unwrap_or_default(version),
+        Ok((_, true)) => return Ok(Fit::Standby),
+        Ok((version, false)) => Option::<i32>::unwrap_or_default(version),
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => 0,
         Err(error) => return Err(error.into()),
     };

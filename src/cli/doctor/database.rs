@@ -13,6 +13,8 @@ const OLDEST: i32 = 150_000;
 const SKEW_SEC: f64 = 2.0;
 /// How long a transaction may be open, in seconds, before it holds up tidying.
 const OPEN_SEC: f64 = 600.0;
+/// What mends a bound on connections that is reached, or nearly.
+const FULL: &str = "raise the bound (max_connections, connection limit of database and role), lower DATABASE_MAX_CONNECTIONS, or run fewer processes";
 
 /// A project and its directory.
 pub(super) type Project = (String, String);
@@ -20,20 +22,26 @@ pub(super) type Project = (String, String);
 /// Looks at the database and at what it says of queue, runners and tokens. Answers with the projects.
 pub(super) async fn look(url: &DatabaseUrl, checks: &mut Vec<Check>) -> Vec<Project> {
     if let Err(error) = store::database::reach(url, "orchestrator-doctor").await {
-        checks.push(Check::fail(
-            "database",
-            error.to_string(),
-            "is the server running, and do DATABASE_URL, pg_hba.conf and the firewall let this user in?",
-        ));
+        let remedy =
+            "is the server running, and do DATABASE_URL, pg_hba.conf and the firewall let this user in?";
+        checks.push(refused(&error, remedy));
         return Vec::new();
     }
     match examine(url, checks).await {
         Ok(projects) => projects,
         Err(error) => {
             let remedy = "the server was there a moment ago; look at its log, then run doctor again";
-            checks.push(Check::fail("database", error.to_string(), remedy));
+            checks.push(refused(&error, remedy));
             Vec::new()
         }
+    }
+}
+
+/// Nobody is let in where there is no room, whatever else is in order.
+fn refused(error: &store::Error, remedy: &str) -> Check {
+    match error.is_full() {
+        true => Check::fail("connections", error.to_string(), FULL),
+        false => Check::fail("database", error.to_string(), remedy),
     }
 }
 
@@ -60,7 +68,7 @@ async fn examine(url: &DatabaseUrl, checks: &mut Vec<Check>) -> store::Result<Ve
         return Ok(Vec::new());
     }
     let fit = fit(&pool).await?;
-    checks.push(schema(fit));
+    checks.extend(schema(fit));
     if let Some(holder) = holder(&pool).await? {
         checks.push(Check::warn(
             "migration",
@@ -106,6 +114,7 @@ async fn server(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()> {
             "turn them on, unless losing accepted jobs, or growing tables, is no matter here",
         ));
     }
+    checks.extend(server.encrypted.map(transport));
     let middle = before + (after - before) / 2;
     let skew = (server.clock - middle).as_seconds_f64();
     checks.push(match skew.abs() > SKEW_SEC {
@@ -116,18 +125,30 @@ async fn server(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()> {
         ),
         false => Check::ok("clock", "this host's clock and the server's agree"),
     });
-    let (used, room) = (server.connections, i64::from(server.room));
-    let found = format!("{used} of {room} connections are taken");
-    let remedy = "raise max_connections, lower DATABASE_MAX_CONNECTIONS, or run fewer processes";
-    checks.push(match used * 100 / room.max(1) {
-        95.. => Check::fail("connections", found, remedy),
-        80.. => Check::warn("connections", found, remedy),
+    let room = doctor::connections(pool).await?;
+    let found = format!("{} of {} connections {} are taken", room.used, room.room, room.of);
+    checks.push(match room.used * 100 / room.room.max(1) {
+        95.. => Check::fail("connections", found, FULL),
+        80.. => Check::warn("connections", found, FULL),
         _ => Check::ok("connections", found),
     });
     Ok(())
 }
 
+/// Of a connection that leaves this host.
+fn transport(encrypted: bool) -> Check {
+    match encrypted {
+        true => Check::ok("transport", "the connection to the server is encrypted"),
+        false => Check::warn(
+            "transport",
+            "everybody on the way to the server can read what goes there, and change it",
+            "let the server take TLS (ssl = on, hostssl in pg_hba.conf), and end DATABASE_URL with ?sslmode=verify-full",
+        ),
+    }
+}
+
 async fn transactions(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()> {
+    let before = checks.len();
     if let Some(oldest) = doctor::oldest_transaction(pool).await?
         && oldest.age_sec > OPEN_SEC
     {
@@ -142,17 +163,48 @@ async fn transactions(pool: &Pool, checks: &mut Vec<Check>) -> store::Result<()>
             format!("end it: select pg_terminate_backend({})", oldest.pid),
         ));
     }
+    if let Some(oldest) = doctor::oldest_prepared(pool).await?
+        && oldest.age_sec > OPEN_SEC
+    {
+        checks.push(Check::warn(
+            "transactions",
+            format!(
+                "transaction {} was prepared {} ago and never ended, which keeps dead rows in every table",
+                oldest.name,
+                duration(oldest.age_sec)
+            ),
+            format!(
+                "end it: rollback prepared '{}', or commit it",
+                oldest.name.replace('\'', "''")
+            ),
+        ));
+    }
+    if checks.len() == before {
+        let found = match doctor::hidden_sessions(pool).await? {
+            0 => "none is open for long".to_owned(),
+            hidden => format!(
+                "none is open for long, of those this role may see; {hidden} sessions of others are hidden from it"
+            ),
+        };
+        checks.push(Check::ok("transactions", found));
+    }
     Ok(())
 }
 
-fn schema(fit: Fit) -> Check {
+/// `None` where it does not matter yet: of a standby enough was said.
+fn schema(fit: Fit) -> Option<Check> {
     match fit {
-        Fit::Current => Check::ok("schema", "is this program's"),
-        Fit::Behind { .. } => Check::fail("schema", fit.to_string(), "run: orchestrator migrate"),
-        Fit::Ahead { .. } => Check::warn(
+        Fit::Current => Some(Check::ok("schema", "is this program's")),
+        Fit::Behind { .. } => Some(Check::fail(
+            "schema",
+            fit.to_string(),
+            "run: orchestrator migrate",
+        )),
+        Fit::Ahead { .. } => Some(Check::warn(
             "schema",
             fit.to_string(),
             "upgrade the program, unless this is a roll-back",
-        ),
+        )),
+        Fit::Standby => None,
     }
 }

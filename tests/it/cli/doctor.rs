@@ -1,11 +1,11 @@
 //! `doctor`, `recover`, `unlock`, `config`, `completions`: against databases in good and bad order.
 
 use assert_cmd::Command;
-use orchestrator::store::{Pool, project};
+use orchestrator::store::{Pool, database as pools, project};
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::support::{Database, ask, database, empty_database, scratch, tell, until};
+use crate::support::{Database, ask, database, empty_database, scratch, tell, until, user_of};
 
 fn orchestrator(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrator"));
@@ -60,6 +60,16 @@ async fn job(pool: &Pool, columns: &str, values: &str) {
         ),
     )
     .await;
+}
+
+/// What doctor says to people.
+fn says_to_people(url: &str) -> String {
+    let workspaces = scratch();
+    let mut command = orchestrator(url, &["doctor"]);
+    command
+        .env("SANDBOX", "off")
+        .env("WORKSPACES_ROOT", workspaces.to_str().unwrap());
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
 /// What doctor finds that is not in order, as `verdict name`, sorted; and its exit code is the worst's.
@@ -222,6 +232,153 @@ async fn doctor_says_that_the_clocks_differ_and_that_somebody_migrates() {
         .await
         .unwrap();
     assert_eq!(findings(&database), ["warn migration"]);
+}
+
+/// A database whose sessions find another function than PostgreSQL's under a name: what they hear is what a server in
+/// that state would say.
+async fn says(pool: &Pool, function: &str) {
+    let name = ask(pool, "current_database()").await;
+    tell(
+        pool,
+        &format!(
+            "create schema said; create function said.{function};
+             alter database {name} set search_path = said, pg_catalog, public"
+        ),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn doctor_says_that_connections_are_nearly_and_all_taken_of_database_and_role() {
+    let (database, pool) = in_order().await;
+    let name = ask(&pool, "current_database()").await;
+    let login = database.login(Some("orchestrator_app")).await;
+    pool.close().await;
+    let pool = pools::pool(&database.url, "test", 1).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..30 {
+        held.push(PgConnection::connect(login.expose()).await.unwrap());
+    }
+    // Thirty, this test's one, doctor's one, and at most one of doctor's that is just ending.
+    let limits = [(60, ""), (38, "warn connections"), (33, "fail connections")];
+    for (limit, finding) in limits {
+        let statement = format!("alter database {name} connection limit {limit}");
+        tell(&pool, &statement).await;
+        let expected: &[&str] = if finding.is_empty() { &[] } else { &[finding] };
+        assert_eq!(findings(&database), expected, "{limit}");
+    }
+    tell(&pool, &format!("alter database {name} connection limit -1")).await;
+    // Nobody of this role is let in any more, which is no reason to look at the firewall.
+    tell(
+        &pool,
+        &format!("alter role {} connection limit 30", user_of(&login)),
+    )
+    .await;
+    let said = says_to_people(login.expose());
+    assert!(
+        said.contains("FAIL  connections")
+            && said.contains("(SQLSTATE 53300)")
+            && said.contains("raise the bound"),
+        "{said}"
+    );
+    assert!(!said.contains("firewall"), "{said}");
+    tell(
+        &pool,
+        &format!("alter role {} connection limit 36", user_of(&login)),
+    )
+    .await;
+    let said = says_to_people(login.expose());
+    assert!(
+        said.contains("WARN  connections") && said.contains("of 36 connections of role login_"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn doctor_names_the_session_that_has_had_a_transaction_open_for_ten_minutes() {
+    let (database, pool) = in_order().await;
+    let mut forgotten = PgConnection::connect(database.url.expose()).await.unwrap();
+    sqlx::raw_sql("set application_name = 'analyst'; begin; select count(*) from job")
+        .execute(&mut forgotten)
+        .await
+        .unwrap();
+    // The transaction is of now. The clock that its age is reckoned by goes on: by nine minutes, then by eleven.
+    says(&pool, &clock_on(9)).await;
+    assert_eq!(findings(&database), [""; 0]);
+    tell(
+        &pool,
+        &format!("create or replace function said.{}", clock_on(11)),
+    )
+    .await;
+    assert_eq!(findings(&database), ["warn transactions"]);
+    let said = says_to_people(database.url.expose());
+    assert!(
+        said.contains("(analyst) has had a transaction open for 11 min"),
+        "{said}"
+    );
+    let pid = ask(
+        &pool,
+        "select pid from pg_stat_activity where datname = current_database() and application_name = 'analyst'",
+    )
+    .await;
+    assert!(
+        said.contains(&format!("select pg_terminate_backend({pid})")),
+        "{said}"
+    );
+    // A login of the services sees its own sessions only, and says so instead of calling it well.
+    let login = database.login(Some("orchestrator_app")).await;
+    let said = says_to_people(login.expose());
+    assert!(
+        said.contains("OK    transactions") && said.contains("sessions of others are hidden from it"),
+        "{said}"
+    );
+}
+
+/// `now()`, so many minutes later.
+fn clock_on(minutes: u32) -> String {
+    format!(
+        "now() returns timestamptz stable language sql as $$ select pg_catalog.now() + interval '{minutes} minutes' $$"
+    )
+}
+
+#[tokio::test]
+async fn doctor_fails_for_a_postgresql_that_is_older_than_the_program_is_tested_with() {
+    let (database, pool) = in_order().await;
+    let version = |number: u32, name: &str| {
+        format!(
+            "current_setting(text) returns text stable language sql as $$ select case $1 when 'server_version_num' then '{number}'
+             when 'server_version' then '{name}' else pg_catalog.current_setting($1) end $$"
+        )
+    };
+    says(&pool, &version(140_019, "14.19")).await;
+    assert_eq!(findings(&database), ["fail database"]);
+    let said = says_to_people(database.url.expose());
+    assert!(
+        said.contains("FAIL  database      PostgreSQL 14.19") && said.contains("use PostgreSQL 15 or newer"),
+        "{said}"
+    );
+    tell(
+        &pool,
+        &format!("create or replace function said.{}", version(150_000, "15.0")),
+    )
+    .await;
+    assert_eq!(findings(&database), [""; 0]);
+}
+
+#[tokio::test]
+async fn doctor_warns_of_a_way_to_the_server_that_others_can_read() {
+    let (database, pool) = in_order().await;
+    let from = |address: &str| {
+        format!("inet_client_addr() returns inet stable language sql as $$ select inet '{address}' $$")
+    };
+    says(&pool, &from("127.0.0.5")).await;
+    assert_eq!(findings(&database), [""; 0]);
+    tell(
+        &pool,
+        &format!("create or replace function said.{}", from("10.0.0.5")),
+    )
+    .await;
+    assert_eq!(findings(&database), ["warn transport"]);
 }
 
 #[tokio::test]
