@@ -150,7 +150,7 @@ pub async fn add(db: impl Executor<'_>, progress: &Progress, limit: u32) -> Resu
             select hour, host, instance, count(*) filter (where ended_at < hour + interval '1 hour'),
                    sum(extract(epoch from least(ended_at, hour + interval '1 hour') - greatest(ended.started_at, hour)))
               from (select ended.*, runner.host, runner.instance from ended join runner on runner.id = ended.runner_id) as ended,
-                   generate_series(date_trunc('hour', ended.started_at), ended_at, interval '1 hour') as hour
+                   generate_series(date_trunc('hour', ended.started_at, 'UTC'), ended_at, interval '1 hour') as hour
              group by 1, 2, 3
             on conflict (hour, host, instance)
                do update set attempts = kept.attempts + excluded.attempts, seconds = kept.seconds + excluded.seconds

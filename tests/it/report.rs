@@ -1,5 +1,6 @@
 //! Reports: the questions of `docs/REPORTING.md`, sums that are exact, readers that see what is theirs.
 
+mod borders;
 mod questions;
 mod readers;
 mod sums;

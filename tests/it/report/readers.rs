@@ -124,7 +124,7 @@ async fn the_setting_narrows_what_a_session_sees() {
     let reader = reader(&database).await;
     tell(&reader.pool, "set orchestrator.project = 'web'").await;
     assert_eq!(shown(&reader.pool).await, ["web"; 11]);
-    tell(&reader.pool, "set orchestrator.project = 'web,data'").await;
+    tell(&reader.pool, "set orchestrator.project = 'web, data'").await;
     assert_eq!(shown(&reader.pool).await[0], "data web");
     tell(&reader.pool, "set orchestrator.project = 'no-such'").await;
     assert_eq!(shown(&reader.pool).await, ["null"; 11]);

@@ -26,7 +26,7 @@ const SUMMED: &str =
 const ATTEMPTS: &str = "select string_agg(measure || ' ' || attempts, ', ' order by measure) from
     (select measure, sum(attempts) as attempts from rollup_time group by measure) as summed";
 
-async fn session(pool: &Pool) -> RunnerId {
+pub(super) async fn session(pool: &Pool) -> RunnerId {
     let id = RunnerId::generate();
     let queues = ["default".to_owned()];
     let new = runner::NewSession {
@@ -54,7 +54,7 @@ async fn put_in(pool: &Pool, project: ProjectId, count: usize) {
     tell(pool, &statement).await;
 }
 
-async fn end(pool: &Pool, runner: RunnerId, count: u32, ending: impl Fn() -> Ending) {
+pub(super) async fn end(pool: &Pool, runner: RunnerId, count: u32, ending: impl Fn() -> Ending) {
     let claimed = claim::claim(pool, runner, "default", "", count).await.unwrap();
     let batch: Vec<Settlement> = claimed
         .into_iter()
