@@ -80,13 +80,10 @@ if $uninstall; then
         run systemctl stop 'orchestrator-runner@*.service'
         run rm -f /etc/systemd/system/{multi-user.target,orchestrator.target}.wants/orchestrator-runner@*.service
     fi
-    for service in api scheduler runner runner@; do
-        take "/etc/systemd/system/orchestrator-$service.service.d/50-backoff.conf"
-        rmdir --ignore-fail-on-non-empty "$root/etc/systemd/system/orchestrator-$service.service.d" 2>/dev/null || true
-    done
     take "${units[@]/#//etc/systemd/system/}" /etc/sysusers.d/orchestrator.conf /etc/tmpfiles.d/orchestrator.conf \
         /etc/logrotate.d/orchestrator /usr/local/bin/orchestrator /usr/local/sbin/orchestratorctl \
-        /usr/local/share/bash-completion/completions/orchestrator "$prefix"
+        /usr/local/share/bash-completion/completions/orchestrator \
+        /usr/local/share/man/man1/orchestrator.1 /usr/local/share/man/man8/orchestratorctl.8 "$prefix"
     if [[ -d /run/systemd/system ]]; then run_here systemctl daemon-reload; fi
     if $purge; then
         take "$config" /var/lib/orchestrator /var/log/orchestrator
@@ -100,6 +97,7 @@ fi
 [[ -x $program ]] || fail "$program is not there: cargo build --release --locked, or --program FILE"
 
 put 755 "$program" "$prefix/bin/orchestrator"
+put 755 deploy/backoff "$prefix/libexec/backoff"
 for page in docs/*.md; do put 644 "$page" "$prefix/share/doc/${page##*/}"; done
 put 644 deploy/prometheus/alerts.yml "$prefix/share/prometheus/alerts.yml"
 put 644 deploy/grafana/orchestrator.json "$prefix/share/grafana/orchestrator.json"
@@ -110,6 +108,8 @@ put 644 deploy/sysusers.d/orchestrator.conf /etc/sysusers.d/orchestrator.conf
 put 644 deploy/tmpfiles.d/orchestrator.conf /etc/tmpfiles.d/orchestrator.conf
 put 644 deploy/logrotate/orchestrator /etc/logrotate.d/orchestrator
 put 755 deploy/orchestratorctl /usr/local/sbin/orchestratorctl
+put 644 deploy/man/orchestrator.1 /usr/local/share/man/man1/orchestrator.1
+put 644 deploy/man/orchestratorctl.8 /usr/local/share/man/man8/orchestratorctl.8
 link "$prefix/bin/orchestrator" /usr/local/bin/orchestrator
 completions=$(mktemp)
 trap 'rm -f "$completions"' EXIT
@@ -119,14 +119,6 @@ run_here systemd-sysusers /etc/sysusers.d/orchestrator.conf
 # Settings that are there are never touched.
 if [[ ! -e $root$settings ]]; then put 640 deploy/orchestrator.env "$settings"; fi
 run_here systemd-tmpfiles --create /etc/tmpfiles.d/orchestrator.conf
-# Restarts with back-off, where systemd knows how to.
-put 644 deploy/systemd-254/backoff.conf "$prefix/share/systemd/backoff.conf"
-version=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
-if [[ ${version:-0} -ge 254 ]]; then
-    for service in api scheduler runner runner@; do
-        link "$prefix/share/systemd/backoff.conf" "/etc/systemd/system/orchestrator-$service.service.d/50-backoff.conf"
-    done
-fi
 run_here systemctl daemon-reload
 
 if ! $dry; then cat <<TEXT
@@ -134,8 +126,8 @@ if ! $dry; then cat <<TEXT
 Next:
   1. settings:  $settings
   2. database:  docs/DEPLOYMENT.md, "Installation": its schema, and the role of the services
-  3. services:  systemctl enable --now orchestrator-api orchestrator-scheduler orchestrator-runner
-                (those that run already keep the old program until: systemctl restart 'orchestrator-*')
+  3. services:  systemctl enable --now orchestrator.target orchestrator-api orchestrator-scheduler orchestrator-runner
+                (those that run already keep the old program until they are restarted: "Upgrade and roll-back")
   4. look:      orchestratorctl doctor
 TEXT
 fi

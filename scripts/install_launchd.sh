@@ -43,9 +43,17 @@ logs=$HOME/Library/Logs/orchestrator
 settings=$data/orchestrator.env
 domain=gui/$(id -u)
 
+loaded() { launchctl print "$domain/orchestrator.$1" >/dev/null 2>&1; }
+# bootout answers before the service has ended, and until then it cannot be bootstrapped anew: a runner drains first.
 stop() {
-    # bootout fails where the service is not loaded, which is as good.
-    if launchctl print "$domain/orchestrator.$1" >/dev/null 2>&1; then run launchctl bootout "$domain/orchestrator.$1"; fi
+    loaded "$1" || return 0
+    run launchctl bootout "$domain/orchestrator.$1" || true
+    if $dry; then return 0; fi
+    for _ in {1..120}; do
+        loaded "$1" || return 0
+        sleep 1
+    done
+    fail "orchestrator.$1 does not end; look at $logs/$1.log, then run this again"
 }
 
 if $uninstall; then
@@ -83,6 +91,8 @@ for service in "${services[@]}"; do
         mv -f "$plist.new" "$plist"
     fi
     stop "$service"
+    # One that was disabled once would not be started, and nobody would say why.
+    run launchctl enable "$domain/orchestrator.$service"
     run launchctl bootstrap "$domain" "$plist"
 done
 if ! $dry; then cat <<TEXT
