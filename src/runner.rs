@@ -121,7 +121,7 @@ impl Settings {
 }
 
 /// What this host calls itself.
-fn host() -> String {
+pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

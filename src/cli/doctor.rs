@@ -3,6 +3,7 @@
 mod agents;
 mod database;
 mod host;
+mod policy;
 mod queue;
 
 use std::process::ExitCode;

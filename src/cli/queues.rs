@@ -102,11 +102,13 @@ impl Runners {
             output::text(&format!("runner {id} drains\n"))?;
             return Ok(ExitCode::SUCCESS);
         }
+        // By the database's clock, as its lease goes.
+        let lost = store::doctor::lost_runners(&pool).await?;
         let rows = store::runner::live(&pool, None).await?.into_iter().map(|live| {
-            let state = if live.drain_asked_at.is_some() {
-                "draining"
-            } else {
-                "open"
+            let state = match live.drain_asked_at {
+                _ if lost.iter().any(|lost| lost.id == live.id) => "vanished",
+                Some(_) => "draining",
+                None => "open",
             };
             let busy = format!("{}/{}", live.running, live.slots);
             [

@@ -1,5 +1,7 @@
 //! What an operator wants to know when something seems wrong, each question one statement.
 
+pub mod spending;
+
 use chrono::{DateTime, Utc};
 
 use super::{Executor, Result};

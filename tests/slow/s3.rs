@@ -106,6 +106,26 @@ async fn a_job_leaves_its_artifacts_in_a_bucket_and_the_command_line_gets_them()
         ("ARTIFACTS_TTL_SEC", "1"),
         ("RETENTION_INTERVAL_SEC", "0.2"),
     ];
+    let mut doctor = Program::start(&["doctor"], &environment);
+    doctor.end();
+    assert!(
+        doctor
+            .said()
+            .contains("OK    artifacts     bucket artifacts answers"),
+        "{}",
+        doctor.said()
+    );
+    let mut elsewhere = environment;
+    elsewhere[3].1 = "no-such-bucket";
+    let mut doctor = Program::start(&["doctor"], &elsewhere);
+    assert_eq!(doctor.end().code(), Some(2));
+    assert!(
+        doctor
+            .said()
+            .contains("FAIL  artifacts     bucket no-such-bucket cannot be used"),
+        "{}",
+        doctor.said()
+    );
     let mut runner = Program::start(&["runner"], &environment);
     runner.hear("runner session open");
     let spec = json!({ "goal": "g", "project_id": "demo", "steps": [{ "step_id": "a", "argv": ["sh", "-c", "echo hello; echo new > file"] }] });

@@ -115,6 +115,7 @@ async fn a_standby_is_refused_by_doctor_and_waited_for_by_services_until_it_is_t
         said.contains("a standby") && said.contains("→ point DATABASE_URL at the primary"),
         "{said}"
     );
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // Commands that people give say so at once, and services wait.
     let refused = Command::new(env!("CARGO_BIN_EXE_orchestrator"))
         .args(["runners", "--database-url", url.expose()])
@@ -176,7 +177,7 @@ async fn doctor_says_that_the_servers_connections_are_taken_and_that_a_prepared_
     let pool = pools::pool(&server.url("jobs"), "test", 1).unwrap();
     tell(
         &pool,
-        "create schema said; alter database jobs set search_path = said, pg_catalog, public;
+        "create schema said; grant usage on schema said to public; alter database jobs set search_path = said, pg_catalog, public;
          create function said.now() returns timestamptz stable language sql as $$ select pg_catalog.now() + interval '11 minutes' $$",
     )
     .await;

@@ -1,6 +1,6 @@
 //! Agents: which of them this host can run.
 
-use super::Check;
+use super::{Check, policy};
 use crate::cli::{database, runner, settings};
 use crate::config;
 use crate::domain::agent::Definition;
@@ -30,6 +30,13 @@ pub(super) async fn look(url: &DatabaseUrl, checks: &mut Vec<Check>) {
     match settings.real_cli {
         true => checks.extend(found.iter().map(check)),
         false => checks.push(simulated(&found)),
+    }
+    if let Err(error) = policy::look(&pool, &settings, checks).await {
+        checks.push(Check::fail(
+            "budgets",
+            error.to_string(),
+            "run doctor again; the server's log says more",
+        ));
     }
 }
 

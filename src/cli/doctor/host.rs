@@ -2,11 +2,13 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{Access, access, statvfs};
 
 use super::database::Project;
 use super::{Check, Verdict};
+use crate::cli::objects::objects;
 use crate::cli::{runner, settings};
 use crate::config;
 use crate::objects::Objects;
@@ -14,6 +16,8 @@ use crate::objects::Objects;
 /// Least free room and least free share of a file system, and least free share of its files.
 const FREE_BYTES: u64 = 2_000_000_000;
 const FREE_PERCENT: u64 = 10;
+/// How long a bucket may take to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn look(projects: &[Project], checks: &mut Vec<Check>) {
     let Ok(settings) = settings::read::<config::Runner>() else {
@@ -22,10 +26,8 @@ pub(super) async fn look(projects: &[Project], checks: &mut Vec<Check>) {
     };
     checks.push(user());
     directory("WORKSPACES_ROOT", &settings.workspaces_root, checks);
-    if let Ok(artifacts) = settings::read::<config::Artifacts>()
-        && artifacts.artifacts_s3_bucket.is_none()
-    {
-        directory("ARTIFACTS_ROOT", &artifacts.artifacts_root, checks);
+    if let Ok(from) = settings::read::<config::Artifacts>() {
+        artifacts(&from, checks).await;
     }
     for (alias, directory) in projects {
         if let Err(error) = access(directory, Access::READ_OK | Access::EXEC_OK) {
@@ -49,6 +51,34 @@ fn user() -> Check {
         ),
         false => Check::ok("user", "doctor sees what an ordinary user sees"),
     }
+}
+
+/// Where artifacts are kept: a directory of this host, or a bucket that must answer.
+async fn artifacts(from: &config::Artifacts, checks: &mut Vec<Check>) {
+    let Some(bucket) = from
+        .artifacts_s3_bucket
+        .as_deref()
+        .filter(|name| !name.is_empty())
+    else {
+        return directory("ARTIFACTS_ROOT", &from.artifacts_root, checks);
+    };
+    let ask = async {
+        // There is none of this name, which only a bucket that may be read can say.
+        objects(from)?.open("doctor", None).await?;
+        anyhow::Ok(())
+    };
+    let answer = match tokio::time::timeout(ANSWERS_WITHIN, ask).await {
+        Ok(answer) => answer,
+        Err(_) => Err(anyhow::anyhow!("no answer within {} s", ANSWERS_WITHIN.as_secs())),
+    };
+    checks.push(match answer {
+        Ok(()) => Check::ok("artifacts", format!("bucket {bucket} answers")),
+        Err(error) => Check::fail(
+            "artifacts",
+            format!("bucket {bucket} cannot be used: {error:#}"),
+            "correct ARTIFACTS_S3_* and AWS_*: steps that leave artifacts fail until it answers",
+        ),
+    });
 }
 
 /// One that a service writes in.
