@@ -107,6 +107,17 @@ impl Objects {
         Ok(())
     }
 
+    /// Makes sure that there is somebody who answers, and lets us look: at the first object, if there is any.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bucket or directory, or it is not for us.
+    pub async fn reach(&self) -> io::Result<()> {
+        let store = self.store()?;
+        let first = store.list(None).next().await;
+        first.transpose().map(drop).map_err(io::Error::other)
+    }
+
     fn store(&self) -> io::Result<Arc<dyn ObjectStore>> {
         let (root, made) = match &self.0 {
             Place::Bucket(store) => return Ok(Arc::clone(store)),

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use crate::support::{ask, empty_database, tell, user_of};
 
 /// What a binary of the first schema does for a job: in, claimed, settled, each a statement of its own. It
-/// knows no column that came later, and gives up on a lock after two seconds.
+/// knows no column that came later, and gives up on a lock after ten seconds, as its pool says.
 const OLD_BINARY: [&str; 3] = [
     "with made as (insert into job (id, project_id, queue, state, priority, run_at, max_attempts)
                    select gen_random_uuid(), id, 'default', 'available', 0, now(), 3 from project where alias = 'demo' returning id, project_id),
@@ -40,7 +40,7 @@ static DONE: AtomicU64 = AtomicU64::new(0);
 /// Works until told to stop; answers with the longest any statement took.
 async fn old_binary(url: DatabaseUrl) -> Duration {
     let mut connection = PgConnection::connect(url.expose()).await.unwrap();
-    sqlx::raw_sql("set lock_timeout = '2s'")
+    sqlx::raw_sql("set lock_timeout = '10s'")
         .execute(&mut connection)
         .await
         .unwrap();

@@ -208,7 +208,8 @@ async fn doctor_says_that_the_servers_connections_are_taken_and_that_a_prepared_
     );
     assert!(said.contains("OK    transactions"), "{said}");
     for _ in 0..4 {
-        held.push(PgConnection::connect(services.expose()).await.unwrap());
+        // As soon as doctor's have ended.
+        held.push(until(async || PgConnection::connect(services.expose()).await.ok()).await);
     }
     // The last one is this test's: there is none for doctor as the services' user, and a superuser sees why.
     let (said, code) = doctor(&services);

@@ -63,8 +63,7 @@ async fn artifacts(from: &config::Artifacts, checks: &mut Vec<Check>) {
         return directory("ARTIFACTS_ROOT", &from.artifacts_root, checks);
     };
     let ask = async {
-        // There is none of this name, which only a bucket that may be read can say.
-        objects(from)?.open("doctor", None).await?;
+        objects(from)?.reach().await?;
         anyhow::Ok(())
     };
     let answer = match tokio::time::timeout(ANSWERS_WITHIN, ask).await {

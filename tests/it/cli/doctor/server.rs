@@ -4,7 +4,7 @@ use assert_cmd::Command;
 use orchestrator::store::{Pool, database as pools};
 use sqlx::{Connection as _, PgConnection};
 
-use super::{findings, in_order, orchestrator, out, says_to_people};
+use super::{findings, in_order, out, says_to_people};
 use crate::support::{Database, ask, scratch, tell, user_of};
 
 /// A database whose sessions find another function than PostgreSQL's under a name: what they hear is what a server in
