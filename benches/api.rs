@@ -12,6 +12,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use orchestrator::app::environment::first_project_and_token;
+use orchestrator::domain::clock;
 use orchestrator::domain::environment::Alias;
 use orchestrator::domain::token::generate;
 use secrecy::ExposeSecret as _;
@@ -45,10 +46,12 @@ const FILL: &str = r#"
     analyze;
     checkpoint;"#;
 
-/// What is asked for, and where the pages of it go.
-const LISTS: [(&str, &str); 9] = [
+/// What is asked for. Of `walk` and `deep` each page is the one behind the last, by its cursor: from the newest job, and
+/// from the middle.
+const LISTS: [(&str, &str); 10] = [
     ("first-page", ""),
     ("walk", ""),
+    ("deep", "created_before={middle}"),
     ("state", "state=failed"),
     ("project", "project=project-3"),
     ("project-and-state", "project=project-3&state=failed"),
@@ -87,18 +90,13 @@ async fn run(options: &Options, server: &Server) {
     let said = service.hear("API listening");
     let port = said.rsplit("127.0.0.1:").next().unwrap();
     let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-    for (name, query) in LISTS {
-        if options.wants(name) {
-            let address = format!("http://127.0.0.1:{port}/api/v1/jobs?{query}");
-            let times = load(
-                &address,
-                secret.expose_secret(),
-                name == "walk",
-                options.size(16_000),
-            )
-            .await;
-            say(&report, name, times);
-        }
+    let middle = (clock::now() - Duration::from_secs(15 * 86400)).format("%FT%TZ");
+    for (name, query) in LISTS.iter().filter(|(name, _)| options.wants(name)) {
+        let query = query.replace("{middle}", &middle.to_string());
+        let address = format!("http://127.0.0.1:{port}/api/v1/jobs?{query}");
+        let walks = matches!(*name, "walk" | "deep");
+        let times = load(&address, secret.expose_secret(), walks, options.size(16_000)).await;
+        say(&report, name, times);
     }
 }
 
@@ -143,11 +141,5 @@ fn say(report: &Report, name: &str, (mut times, all): (Vec<Duration>, Duration))
     );
     report.say(&format!("{name}: p50"), at(0.5), "ms");
     let p99 = at(0.99);
-    report.figure(
-        &format!("{name}: p99, as its share of 20 ms"),
-        GOAL_MS,
-        "ms",
-        Some(p99),
-        Goal::AtLeast(1.0),
-    );
+    report.figure(&format!("{name}: p99"), p99, "ms", None, Goal::AtMost(GOAL_MS));
 }

@@ -36,6 +36,7 @@ mod predecessor;
 mod problem;
 mod projects;
 pub mod pulse;
+mod query;
 mod queues;
 mod receive;
 mod runners;
@@ -48,7 +49,9 @@ mod steps;
 mod tokens;
 mod webhook;
 
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -186,9 +189,14 @@ pub fn router(api: Api) -> Router {
         .layer(from_fn(observe::observe))
 }
 
-async fn nowhere() -> Problem {
+async fn nowhere(method: Method, uri: Uri) -> Response {
+    // Whoever asks what the whole server takes.
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     Problem::new(
         Kind::NotFound,
         "there is nothing at this path; /docs lists what there is",
     )
+    .into_response()
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Operate};
-use super::extract::JobPath;
+use super::extract::PathId;
 use super::problem::{Kind, Problem};
 use crate::app::control;
 use crate::domain::id::JobId;
@@ -52,7 +52,7 @@ impl From<control::Error> for Problem {
 pub(super) async fn cancel(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
 ) -> Result<axum::Json<Acted>, Problem> {
     let state = control::cancel(&api.pool, &api.hints, &caller, id).await?;
     Ok(axum::Json(Acted { id, state }))
@@ -75,7 +75,7 @@ pub(super) async fn cancel(
 pub(super) async fn retry(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
 ) -> Result<axum::Json<Acted>, Problem> {
     let state = control::retry(&api.pool, &api.hints, &caller, id).await?;
     Ok(axum::Json(Acted { id, state }))

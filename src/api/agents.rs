@@ -106,7 +106,7 @@ pub(super) async fn list(
     path = "/api/v1/agents/{name}",
     operation_id = "showAgent",
     tag = "agents",
-    params(("name" = String, Path, description = "The agent", max_length = 64, example = "aider")),
+    params(("name" = String, Path, description = "The agent", pattern = "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$", example = "aider")),
     responses((status = 200, description = "The agent", body = Agent, headers(("ETag" = String, description = "Its version")))),
     security(("bearer" = ["read"])),
 )]
@@ -139,8 +139,7 @@ pub(super) async fn make(
     Allowed { caller, .. }: Allowed<Host>,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let NewAgent { name, definition } =
-        read_json(&body).map_err(|violation| Problem::body(vec![violation]))?;
+    let NewAgent { name, definition } = read_json(&body)?;
     let definition = definition
         .checked()
         .map_err(|violations| Problem::body(below("definition.", violations)))?;
@@ -156,7 +155,7 @@ pub(super) async fn make(
     path = "/api/v1/agents/{name}",
     operation_id = "changeAgent",
     tag = "agents",
-    params(("name" = String, Path, description = "The agent", max_length = 64, example = "aider"), IfMatch),
+    params(("name" = String, Path, description = "The agent", pattern = "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$", example = "aider"), IfMatch),
     request_body(content = Definition, description = "Its definition", example = json!(
         {"argv": ["poet", "--json"], "prompt": "stdin", "output": {"format": "json", "text": {"at": ["/poem"]}}}
     )),
@@ -187,7 +186,7 @@ pub(super) async fn change(
     path = "/api/v1/agents/{name}",
     operation_id = "removeAgent",
     tag = "agents",
-    params(("name" = String, Path, description = "The agent", max_length = 64, example = "aider"), IfMatch),
+    params(("name" = String, Path, description = "The agent", pattern = "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$", example = "aider"), IfMatch),
     responses((status = 200, description = "The agent as it was", body = Agent)),
     extensions(("x-problems" = json!(["conflict", "precondition_failed"]))),
     security(("bearer" = ["admin", "*"])),

@@ -2,14 +2,13 @@
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::actions::Acted;
 use super::auth::{Allowed, Operate, Read};
-use super::extract::{JobPath, Json, no_such_job};
+use super::extract::{Json, PathId, no_such_job};
 use super::pagination::Listing;
 use super::problem::Problem;
 use crate::app::authenticate::Caller;
@@ -78,7 +77,7 @@ pub(super) struct Reject {
 pub(super) async fn approve(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
     Json(body): Json,
 ) -> Result<axum::Json<Acted>, Problem> {
     let Approve {
@@ -86,7 +85,7 @@ pub(super) async fn approve(
         prompt,
         skip,
         attempt,
-    } = read(&body)?;
+    } = read_json(&body)?;
     let decision = if skip {
         Decision::Skipped
     } else {
@@ -118,10 +117,10 @@ pub(super) async fn approve(
 pub(super) async fn reject(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
     Json(body): Json,
 ) -> Result<axum::Json<Acted>, Problem> {
-    let Reject { comment, attempt } = read(&body)?;
+    let Reject { comment, attempt } = read_json(&body)?;
     let word = Word {
         decision: Decision::Rejected,
         comment,
@@ -138,10 +137,6 @@ async fn say(api: &Api, caller: &Caller, id: JobId, word: Word) -> Result<axum::
     }
     let state = control::decide(&api.pool, &api.hints, caller, id, &word).await?;
     Ok(axum::Json(Acted { id, state }))
-}
-
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    read_json(body).map_err(|violation| Problem::body(vec![violation]))
 }
 
 /// Something that was asked about a job, and what somebody said.
@@ -196,7 +191,7 @@ impl From<store::approval::Approval> for Approval {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
 ) -> Result<axum::Json<Listing<Approval>>, Problem> {
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
     standing.ok_or_else(|| no_such_job(id))?;

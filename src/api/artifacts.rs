@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
-use super::extract::{JobPath, no_such_job};
+use super::extract::{PathId, no_such_job};
 use super::pagination::Listing;
 use super::problem::{Kind, Problem};
 use crate::app::lease::key;
@@ -70,7 +70,7 @@ pub(super) struct Artifact {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
 ) -> Result<axum::Json<Listing<Artifact>>, Problem> {
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
     standing.ok_or_else(|| no_such_job(id))?;
@@ -132,7 +132,7 @@ impl FromRequestParts<Api> for ArtifactPath {
     tag = "jobs",
     params(
         ("id" = JobId, Path, description = "The job"),
-        ("path" = String, Path, description = "The artifact", max_length = 255, example = "steps/build/report.md"),
+        ("path" = String, Path, description = "The artifact", pattern = r"^[^\u0000]{1,255}$", example = "steps/build/report.md"),
         ("Range" = Option<String>, Header, description = "The part to send; one range of bytes", max_length = 1000, example = "bytes=0-1023"),
         ("If-None-Match" = Option<String>, Header, description = "Send nothing if this is still its `ETag`", max_length = 1000),
     ),

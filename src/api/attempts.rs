@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
-use super::extract::{JobPath, no_such_job};
+use super::extract::{PathId, no_such_job};
 use super::pagination::Listing;
 use super::problem::Problem;
 use crate::domain::id::{JobId, RunnerId};
@@ -65,7 +65,7 @@ impl From<store::attempt::Attempt> for Attempt {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
 ) -> Result<axum::Json<Listing<Attempt>>, Problem> {
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
     standing.ok_or_else(|| no_such_job(id))?;

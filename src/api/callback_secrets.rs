@@ -15,11 +15,23 @@ use super::extract::{Json, PathText};
 use super::hooks::overlap;
 use super::idempotency::KeepInstead;
 use super::pagination::Listing;
-use super::problem::Problem;
-use crate::app::callback_secrets;
+use super::problem::{Kind, Problem};
+use crate::app::callback_secrets::{self, Error};
 use crate::domain::id::CallbackSecretId;
 use crate::domain::problem::read_json;
 use crate::store::callback_secret::Shown;
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let said = error.to_string();
+        match error {
+            Error::Unknown(_) => Self::new(Kind::NotFound, said),
+            Error::Raced => Self::new(Kind::Conflict, said),
+            Error::NoKey(error) => error.into(),
+            Error::Store(error) => error.into(),
+        }
+    }
+}
 
 /// A secret that callbacks are signed with; never the secret itself.
 #[derive(Serialize, ToSchema)]
@@ -48,7 +60,7 @@ impl From<Shown> for CallbackSecret {
     path = "/api/v1/projects/{alias}/callback-secrets",
     operation_id = "listCallbackSecrets",
     tag = "hooks",
-    params(("alias" = String, Path, description = "The project", max_length = 128, example = "demo")),
+    params(("alias" = String, Path, description = "The project", example = "demo")),
     responses((status = 200, description = "The secrets that sign", body = Listing<CallbackSecret>)),
     security(("bearer" = ["read"])),
 )]
@@ -97,12 +109,12 @@ pub(super) struct NewCallbackSecret {
     path = "/api/v1/projects/{alias}/callback-secrets",
     operation_id = "replaceCallbackSecret",
     tag = "hooks",
-    params(("alias" = String, Path, description = "The project", max_length = 128, example = "demo")),
+    params(("alias" = String, Path, description = "The project", example = "demo")),
     request_body(content = Replacement, description = "How long the present secret signs as well", examples(
         ("day" = (summary = "Both sign for a day", value = json!({"overlap_sec": 86400}))),
     )),
     responses((status = 201, description = "The secret signs from now on", body = NewCallbackSecret)),
-    extensions(("x-problems" = json!(["precondition_failed", "no_secrets_key"]))),
+    extensions(("x-problems" = json!(["conflict", "no_secrets_key"]))),
     security(("bearer" = ["admin"])),
 )]
 pub(super) async fn replace(
@@ -111,7 +123,7 @@ pub(super) async fn replace(
     PathText(alias): PathText,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let Replacement { overlap_sec } = read_json(&body).map_err(|violation| Problem::body(vec![violation]))?;
+    let Replacement { overlap_sec } = read_json(&body)?;
     let overlap = overlap(overlap_sec)?;
     let rotated = callback_secrets::rotate(&api.pool, api.keys.as_ref(), &caller, &alias, overlap).await?;
     let mut shown = NewCallbackSecret {

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Admin, Allowed, Read};
-use super::extract::PathText;
+use super::extract::PathId;
 use super::jobs::within;
 use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
@@ -169,12 +169,12 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    PathText(id): PathText,
+    PathId(id): PathId<DeliveryId>,
 ) -> Result<axum::Json<DeliveryWithAttempts>, Problem> {
-    let shown = deliver::show(&api.pool, &caller, read(&id)?).await?;
+    let shown = deliver::show(&api.pool, &caller, id).await?;
     shown
         .map(|shown| axum::Json(shown.into()))
-        .ok_or_else(|| unknown(&id))
+        .ok_or_else(|| unknown(id))
 }
 
 /// Send a callback again
@@ -193,20 +193,15 @@ pub(super) async fn show(
 pub(super) async fn redeliver(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Admin>,
-    PathText(id): PathText,
+    PathId(id): PathId<DeliveryId>,
 ) -> Result<axum::Json<DeliveryWithAttempts>, Problem> {
-    let shown = deliver::send_again(&api.pool, &caller, read(&id)?).await?;
+    let shown = deliver::send_again(&api.pool, &caller, id).await?;
     shown
         .map(|shown| axum::Json(shown.into()))
-        .ok_or_else(|| unknown(&id))
+        .ok_or_else(|| unknown(id))
 }
 
-fn read(id: &str) -> Result<DeliveryId, Problem> {
-    id.parse()
-        .map_err(|_| Problem::new(Kind::NotFound, "a callback's id is a UUID, and this is none"))
-}
-
-fn unknown(id: &str) -> Problem {
+fn unknown(id: DeliveryId) -> Problem {
     Problem::new(
         Kind::NotFound,
         format!("there is no callback {id} that this token can see"),

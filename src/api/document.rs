@@ -3,6 +3,7 @@
 mod answers;
 mod callback;
 mod examples;
+mod items;
 mod parameters;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,7 @@ pub fn document() -> OpenApi {
     if let Some(components) = &mut document.components {
         refer_to_rows(&mut components.schemas);
         components.schemas.values_mut().for_each(parameters::untype);
+        items::complete(&mut components.schemas);
     }
     let schemas = examples::components(document.components.as_ref());
     for (path, item) in &mut document.paths.paths {

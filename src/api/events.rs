@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
-use super::extract::{JobPath, no_such_job};
+use super::extract::{PathId, no_such_job};
 use super::pagination::{Asked, Listing, Pages};
 use super::problem::Problem;
 use crate::domain::id::JobId;
@@ -75,7 +75,7 @@ impl From<store::event::Event> for Event {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
     asked: Asked,
 ) -> Result<Response, Problem> {
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;

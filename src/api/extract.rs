@@ -8,8 +8,6 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt as _;
-use serde::de::DeserializeOwned;
-use url::form_urlencoded;
 
 use super::Api;
 use super::problem::{Kind, Problem};
@@ -20,22 +18,6 @@ use crate::domain::problem::Violation;
 const ARRIVAL: Duration = Duration::from_secs(30);
 /// How deep arrays and objects of a body may lie in one another.
 const DEPTH: usize = 64;
-
-/// The job a path names.
-pub(super) struct JobPath(pub(super) JobId);
-
-impl FromRequestParts<Api> for JobPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let id = Path::<String>::from_request_parts(parts, api)
-            .await
-            .ok()
-            .and_then(|Path(text)| text.parse().ok());
-        id.map(Self)
-            .ok_or_else(|| Problem::new(Kind::NotFound, "a job's id is a UUID, and this is none"))
-    }
-}
 
 /// A part of the path that is text: an alias, a name.
 pub(super) struct PathText(pub(super) String);
@@ -107,33 +89,6 @@ impl FromRequestParts<Api> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
         Self::read(&parts.headers).map(Self)
-    }
-}
-
-/// Parameters of the query. Unknown ones are refused, so that a misspelt filter is never ignored.
-pub(super) struct Parameters<T>(pub(super) T);
-
-impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
-        Self::read(parts.uri.query().unwrap_or_default())
-    }
-}
-
-impl<T: DeserializeOwned> Parameters<T> {
-    /// Reads a query.
-    pub(super) fn read(query: &str) -> Result<Self, Problem> {
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        // PostgreSQL's texts hold none, so nothing would be found, and a statement with one is refused.
-        if let Some((name, _)) = pairs.clone().find(|(_, value)| value.contains('\0')) {
-            return Err(Problem::parameter(&name, "must not hold a NUL character"));
-        }
-        let read = serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs));
-        read.map(Self).map_err(|error| {
-            let path = error.path().to_string();
-            Problem::parameter(path.trim_matches('.'), error.inner().to_string())
-        })
     }
 }
 

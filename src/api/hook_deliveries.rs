@@ -61,7 +61,7 @@ impl From<hook_delivery::HookDelivery> for HookDelivery {
     path = "/api/v1/hooks/{name}/deliveries",
     operation_id = "listHookDeliveries",
     tag = "hooks",
-    params(("name" = String, Path, description = "The hook", max_length = 128, example = "deploy"), Pages),
+    params(("name" = String, Path, description = "The hook", example = "deploy"), Pages),
     responses((status = 200, description = "A page of events", body = Listing<HookDelivery>,
                headers(("Link" = String, description = "`rel=\"next\"`: the next page, when there is one")))),
     security(("bearer" = ["read"])),

@@ -24,6 +24,7 @@ use crate::domain::hook::{Filter, HookSpec, Options};
 use crate::domain::id::HookId;
 use crate::domain::page::Page;
 use crate::domain::problem::{Violation, read_json};
+use crate::domain::seal::NoKey;
 use crate::domain::signature::Provider;
 use crate::store;
 
@@ -102,9 +103,15 @@ impl From<Error> for Problem {
             Error::Unknown(_) => Self::new(Kind::NotFound, said),
             Error::Taken(_) => Self::new(Kind::AlreadyExists, said),
             Error::Changed => etag::changed(),
-            Error::NoKey => Self::new(Kind::NoSecretsKey, said).with_header(header::RETRY_AFTER, "60"),
+            Error::NoKey(error) => error.into(),
             Error::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<NoKey> for Problem {
+    fn from(error: NoKey) -> Self {
+        Self::new(Kind::NoSecretsKey, error.to_string()).with_header(header::RETRY_AFTER, "60")
     }
 }
 
@@ -196,7 +203,7 @@ pub(super) async fn list(
     path = "/api/v1/hooks/{name}",
     operation_id = "getHook",
     tag = "hooks",
-    params(("name" = String, Path, description = "The hook", max_length = 128, example = "deploy")),
+    params(("name" = String, Path, description = "The hook", example = "deploy")),
     responses((status = 200, description = "The hook", body = Hook, headers(("ETag" = String, description = "Its version")))),
     security(("bearer" = ["read"])),
 )]
@@ -225,7 +232,7 @@ fn tagged(api: &Api, hook: store::hook::Hook) -> Tagged<Hook> {
     path = "/api/v1/hooks/{name}",
     operation_id = "changeHook",
     tag = "hooks",
-    params(("name" = String, Path, description = "The hook", max_length = 128, example = "deploy"), IfMatch),
+    params(("name" = String, Path, description = "The hook", example = "deploy"), IfMatch),
     request_body(content = HookSpec, description = "The whole hook", examples(
         ("paused" = (summary = "The same hook, paused", value = json!({
             "name": "deploy", "project_id": "demo", "provider": "github", "enabled": false,
@@ -243,8 +250,8 @@ pub(super) async fn change(
     Json(body): Json,
 ) -> Result<Tagged<Hook>, Problem> {
     let seen = hooks::find(&api.pool, &caller, &name).await?;
-    if_match.admits(seen.updated_at)?;
     let spec = HookSpec::read(&body).map_err(Problem::body)?;
+    if_match.admits(seen.updated_at)?;
     let hook = hooks::change(&api.pool, &caller, &seen, spec).await?;
     Ok(tagged(&api, hook))
 }
@@ -266,7 +273,7 @@ pub(super) struct DeletedHook {
     path = "/api/v1/hooks/{name}",
     operation_id = "deleteHook",
     tag = "hooks",
-    params(("name" = String, Path, description = "The hook", max_length = 128, example = "deploy"), IfMatch),
+    params(("name" = String, Path, description = "The hook", example = "deploy"), IfMatch),
     responses((status = 200, description = "The hook is gone", body = DeletedHook)),
     extensions(("x-problems" = json!(["precondition_failed"]))),
     security(("bearer" = ["admin"])),
@@ -320,7 +327,7 @@ pub(super) fn overlap(seconds: u32) -> Result<Duration, Problem> {
     path = "/api/v1/hooks/{name}/rotate",
     operation_id = "rotateHookSecret",
     tag = "hooks",
-    params(("name" = String, Path, description = "The hook", max_length = 128, example = "deploy")),
+    params(("name" = String, Path, description = "The hook", example = "deploy")),
     request_body(content = NewSecret, description = "The secret, and how long the present one is taken", examples(
         ("made" = (summary = "A secret that is made here; two hours to set it at the sender", value = json!({"overlap_sec": 7200}))),
     )),
@@ -335,8 +342,7 @@ pub(super) async fn rotate(
     PathText(name): PathText,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let NewSecret { secret, overlap_sec } =
-        read_json(&body).map_err(|violation| Problem::body(vec![violation]))?;
+    let NewSecret { secret, overlap_sec } = read_json(&body)?;
     let overlap = overlap(overlap_sec)?;
     let kept = hooks::rotate(&api.pool, api.keys.as_ref(), &caller, &name, secret, overlap).await?;
     Ok(with_secret(&api, StatusCode::OK, kept))

@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::auth::{Allowed, Read, Submit};
-use super::extract::{IdempotencyKey, JobPath, Json, no_such_job};
+use super::extract::{IdempotencyKey, Json, PathId, no_such_job};
 use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
 use super::{Api, auth};
@@ -348,7 +348,7 @@ pub(super) async fn reachable(api: &Api, caller: &Caller, alias: &str) -> Result
 pub(super) async fn show(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
 ) -> Result<axum::Json<Job>, Problem> {
     let found = store::job::find(&api.pool, id, caller.projects.as_deref()).await?;
     found

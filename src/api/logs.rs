@@ -19,9 +19,10 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::admission::{Streams, streamed};
 use super::auth::{Allowed, Read};
-use super::extract::{JobPath, Parameters, no_such_job};
+use super::extract::{PathId, no_such_job};
 use super::pass::Pass;
 use super::problem::Problem;
+use super::query::Parameters;
 use crate::domain::ansi::Stripper;
 use crate::domain::id::JobId;
 use crate::domain::job::{Code, JobState};
@@ -175,7 +176,7 @@ pub(super) struct Writing {
 pub(super) async fn read(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
     Parameters(writing): Parameters<Writing>,
     LastEvent(after): LastEvent,
     Extension(streams): Extension<Streams>,

@@ -10,11 +10,11 @@ use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use url::form_urlencoded::{self, Serializer};
+use url::form_urlencoded::Serializer;
 use utoipa::ToSchema;
 
-use super::extract::Parameters;
 use super::problem::Problem;
+use super::query::{only, read};
 use super::{Api, Settings};
 use crate::domain::page::{Cursor, DEFAULT_LIMIT, MAX_LIMIT, Page};
 
@@ -54,8 +54,8 @@ impl<F: DeserializeOwned + Debug> FromRequestParts<Api> for Asked<F> {
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         let is_page = |name: &str| matches!(name, "limit" | "cursor");
-        let filter: F = Parameters::read(&only(query, |name| !is_page(name)))?.0;
-        let pages: Pages = Parameters::read(&only(query, is_page))?.0;
+        let filter: F = read(query, |name| !is_page(name))?;
+        let pages: Pages = read(query, is_page)?;
         let list = format!("{} {filter:?}", parts.uri.path());
         let limit = pages.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
@@ -73,12 +73,6 @@ impl<F: DeserializeOwned + Debug> FromRequestParts<Api> for Asked<F> {
             uri: parts.uri.clone(),
         })
     }
-}
-
-/// The parameters of a query whose names are `wanted`.
-fn only(query: &str, wanted: impl Fn(&str) -> bool) -> String {
-    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| wanted(name));
-    Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 impl<F> Asked<F> {

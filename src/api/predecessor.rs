@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
-use super::extract::{JobPath, no_such_job};
+use super::extract::{PathId, no_such_job};
 use super::jobs::goal;
 use super::problem::Problem;
 use crate::app::overview::{Overview, overview};
@@ -136,7 +136,7 @@ fn status(specified: &Value, last: Option<&Step>, live: bool) -> StepStatus {
 pub(super) async fn show(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
 ) -> Result<axum::Json<JobStatus>, Problem> {
     overview(&api.pool, &caller, id)
         .await?

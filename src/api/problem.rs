@@ -166,6 +166,18 @@ impl Problem {
     }
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl From<Violation> for Problem {
+    fn from(violation: Violation) -> Self {
+        Self::body(vec![violation])
+    }
+}
+
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         Self::from(&error)

@@ -78,7 +78,7 @@ pub(super) struct Paused {
     path = "/api/v1/queues/{name}/pause",
     operation_id = "pauseQueue",
     tag = "operations",
-    params(("name" = String, Path, description = "The queue", max_length = 128, example = "default")),
+    params(("name" = String, Path, description = "The queue", example = "default")),
     responses((status = 200, description = "The queue is paused", body = Paused)),
     security(("bearer" = ["admin", "*"])),
 )]
@@ -100,7 +100,7 @@ pub(super) async fn pause(
     path = "/api/v1/queues/{name}/resume",
     operation_id = "resumeQueue",
     tag = "operations",
-    params(("name" = String, Path, description = "The queue", max_length = 128, example = "default")),
+    params(("name" = String, Path, description = "The queue", example = "default")),
     responses((status = 200, description = "The queue is open", body = Paused)),
     security(("bearer" = ["admin", "*"])),
 )]

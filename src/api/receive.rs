@@ -86,7 +86,7 @@ impl From<receive::Error> for Problem {
     path = "/hooks/{name}",
     operation_id = "receiveEvent",
     tag = "hooks",
-    params(("name" = String, Path, description = "The hook", max_length = 128, example = "deploy")),
+    params(("name" = String, Path, description = "The hook", example = "deploy")),
     request_body(content = Object, description = "The event, as its sender writes it; GitHub may also send it as a form",
         examples(("push" = (summary = "A push, as GitHub tells it", value = json!({"ref": "refs/heads/main", "after": "5f8d2a6", "deleted": false}))))),
     responses(

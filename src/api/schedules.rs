@@ -1,7 +1,6 @@
 //! Schedules: made, listed, shown, changed, deleted.
 
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use super::Api;
 use super::auth::{Allowed, Operate, Read};
 use super::etag::{IfMatch, Tagged, changed};
-use super::extract::Json;
+use super::extract::{Json, PathId};
 use super::jobs::within;
 use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
@@ -27,22 +26,6 @@ pub(super) mod steer;
 
 /// How many runs to come are shown with a schedule.
 const NEXT_RUNS: usize = 5;
-
-/// The schedule a path names.
-pub(super) struct SchedulePath(pub(super) ScheduleId);
-
-impl FromRequestParts<Api> for SchedulePath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let id = Path::<String>::from_request_parts(parts, api)
-            .await
-            .ok()
-            .and_then(|Path(text)| text.parse().ok());
-        id.map(Self)
-            .ok_or_else(|| Problem::new(Kind::NotFound, "a schedule's id is a UUID, and this is none"))
-    }
-}
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
@@ -174,7 +157,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    SchedulePath(id): SchedulePath,
+    PathId(id): PathId<ScheduleId>,
 ) -> Result<Response, Problem> {
     let row = schedules::find(&api.pool, &caller, id).await?;
     Ok(shown(row).into_response())
@@ -199,7 +182,7 @@ pub(super) async fn show(
 pub(super) async fn replace(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    SchedulePath(id): SchedulePath,
+    PathId(id): PathId<ScheduleId>,
     seen: IfMatch,
     Json(body): Json,
 ) -> Result<Response, Problem> {
@@ -225,7 +208,7 @@ pub(super) async fn replace(
 pub(super) async fn delete(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    SchedulePath(id): SchedulePath,
+    PathId(id): PathId<ScheduleId>,
     seen: IfMatch,
 ) -> Result<axum::Json<Shown>, Problem> {
     let versions = expected(&api, &caller, id, &seen).await?;

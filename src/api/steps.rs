@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Allowed, Read};
-use super::extract::{JobPath, no_such_job};
+use super::extract::{PathId, no_such_job};
 use super::pagination::Listing;
 use super::problem::Problem;
 use crate::app::overview::overview;
@@ -146,7 +146,7 @@ impl From<store::step::Step> for Step {
 pub(super) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    JobPath(id): JobPath,
+    PathId(id): PathId<JobId>,
 ) -> Result<axum::Json<Listing<Step>>, Problem> {
     let found = overview(&api.pool, &caller, id).await?;
     let steps = found.ok_or_else(|| no_such_job(id))?.steps;

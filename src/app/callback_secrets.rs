@@ -7,13 +7,29 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::authenticate::Caller;
-use super::hooks::Error;
 use crate::domain::id::{CallbackSecretId, ProjectId};
-use crate::domain::seal::{Keyring, Shut};
+use crate::domain::seal::{Keyring, NoKey, Shut};
 use crate::domain::signature::standard;
 use crate::store::callback_secret::{self, Sealed};
 use crate::store::event::{self, NewEvent};
 use crate::store::{self, Pool, project};
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such project, or the caller may not know of it.
+    #[error("there is no project {0:?} that you can see")]
+    Unknown(String),
+    /// Somebody else replaced it at the same moment.
+    #[error("somebody else replaces the secret at this moment; look which one signs, and try again")]
+    Raced,
+    /// Secrets cannot be kept.
+    #[error(transparent)]
+    NoKey(#[from] NoKey),
+    /// PostgreSQL refused or is away.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
 
 /// A project's new secret.
 #[derive(Debug)]
@@ -46,7 +62,7 @@ fn sealed(keys: &Keyring, project: ProjectId) -> (Sealed, SecretString) {
 ///
 /// # Errors
 ///
-/// [`Error::Unknown`] for a project the caller does not reach; [`Error::NoKey`]; [`Error::Changed`] when
+/// [`Error::Unknown`] for a project the caller does not reach; [`Error::NoKey`]; [`Error::Raced`] when
 /// somebody else replaces it at the same moment.
 pub async fn rotate(
     pool: &Pool,
@@ -55,7 +71,7 @@ pub async fn rotate(
     alias: &str,
     overlap: Duration,
 ) -> Result<Rotated, Error> {
-    let keys = keys.ok_or(Error::NoKey)?;
+    let keys = keys.ok_or(NoKey)?;
     let project = reached(pool, caller, alias).await?;
     let (sealed, secret) = sealed(keys, project);
     let mut transaction = pool.begin().await.map_err(store::Error::from)?;
@@ -63,7 +79,7 @@ pub async fn rotate(
     callback_secret::put_first(&mut *transaction, &sealed).await?;
     let signing = callback_secret::signing(&mut *transaction, &[project]).await?;
     if !signing.iter().any(|other| other.id == sealed.id) {
-        return Err(Error::Changed);
+        return Err(Error::Raced);
     }
     let event = NewEvent {
         project: Some(project),
@@ -95,7 +111,7 @@ async fn reached(pool: &Pool, caller: &Caller, alias: &str) -> Result<ProjectId,
     let found = project::by_alias(pool, alias).await?.map(|project| project.id);
     found
         .filter(|id| caller.reaches(*id))
-        .ok_or_else(|| Error::Unknown(format!("project {alias}")))
+        .ok_or_else(|| Error::Unknown(alias.to_owned()))
 }
 
 /// The secrets that sign the callbacks of each project. One that has none gets one, so that nothing

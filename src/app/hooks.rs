@@ -8,7 +8,7 @@ use super::authenticate::Caller;
 use crate::domain::hook::{HookSpec, check_secret, generate_secret};
 use crate::domain::id::{HookId, ProjectId};
 use crate::domain::problem::Violation;
-use crate::domain::seal::Keyring;
+use crate::domain::seal::{Keyring, NoKey};
 use crate::domain::signature::Provider;
 use crate::store::event::{self, NewEvent};
 use crate::store::hook::{self, Hook};
@@ -30,10 +30,8 @@ pub enum Error {
     #[error("the hook was changed after you read it; read it again")]
     Changed,
     /// Secrets cannot be kept.
-    #[error(
-        "this server keeps no secrets because SECRETS_KEY is not set; set it for api and scheduler, then try again"
-    )]
-    NoKey,
+    #[error(transparent)]
+    NoKey(#[from] NoKey),
     /// PostgreSQL refused or is away.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -64,7 +62,7 @@ pub async fn create(
     caller: &Caller,
     spec: HookSpec,
 ) -> Result<Kept, Error> {
-    let keys = keys.ok_or(Error::NoKey)?;
+    let keys = keys.ok_or(NoKey)?;
     let mut spec = spec.checked().map_err(Error::Invalid)?;
     let project = reached(pool, caller, &spec.project_id).await?;
     let (secret, shown) = given_or_made(spec.provider, spec.secret.take())?;
@@ -155,7 +153,7 @@ pub async fn rotate(
     secret: Option<SecretString>,
     overlap: Duration,
 ) -> Result<Kept, Error> {
-    let keys = keys.ok_or(Error::NoKey)?;
+    let keys = keys.ok_or(NoKey)?;
     let before = find(pool, caller, name).await?;
     let (secret, shown) = given_or_made(before.spec.provider, secret)?;
     let sealed = keys.seal(&owner(before.id), &secret);

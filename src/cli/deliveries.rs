@@ -9,8 +9,8 @@ use secrecy::ExposeSecret as _;
 
 use super::{database, output};
 use crate::app::authenticate::Caller;
+use crate::app::callback_secrets;
 use crate::app::deliver::{self, Shown};
-use crate::app::{callback_secrets, hooks};
 use crate::config;
 use crate::domain::callback::DeliveryState;
 use crate::domain::id::{DeliveryId, JobId};
@@ -129,11 +129,7 @@ impl CallbackSecret {
         let pool = database::open(&self.database.database_url, "orchestrator-callback-secret", 2).await?;
         let overlap = Duration::from_secs(self.overlap_sec);
         let caller = Caller::operator("cli");
-        let rotated = callback_secrets::rotate(&pool, keys.as_ref(), &caller, &self.project, overlap).await;
-        let rotated = match rotated {
-            Err(hooks::Error::Unknown(_)) => anyhow::bail!("there is no project {}", self.project),
-            rotated => rotated?,
-        };
+        let rotated = callback_secrets::rotate(&pool, keys.as_ref(), &caller, &self.project, overlap).await?;
         output::text(&format!(
             "secret: {}\nIt is not shown again; give it to the receivers of the callbacks of {}.\n",
             rotated.secret.expose_secret(),

@@ -52,7 +52,7 @@ pub struct Definition {
     /// use, separated by commas, and `{tool_names}` for the same without what is in brackets. An argument holds one of them
     /// at its end at most, and is one argument to the program whatever they stand for.
     #[garde(custom(template_of(self.prompt)))]
-    #[schema(max_items = 100, example = json!(["claude", "--print", "--output-format", "json"]))]
+    #[schema(min_items = 1, max_items = 100, example = json!(["claude", "--print", "--output-format", "json"]))]
     pub argv: Vec<String>,
     /// How the program gets its prompt.
     #[garde(skip)]

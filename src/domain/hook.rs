@@ -105,7 +105,7 @@ pub struct Options {
     /// `hmac`: the header with the signature.
     #[garde(custom(header_name))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(default = "X-Signature", max_length = 64)]
+    #[schema(default = "X-Signature", pattern = "^[0-9A-Za-z_-]{1,64}$")]
     pub signature_header: Option<String>,
     /// `hmac`: what the header begins with before the signature.
     #[garde(inner(length(chars, max = 32)))]
@@ -124,7 +124,7 @@ pub struct Options {
     /// older than the tolerance refused.
     #[garde(custom(header_name))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 64)]
+    #[schema(pattern = "^[0-9A-Za-z_-]{1,64}$")]
     pub timestamp_header: Option<String>,
     /// How far a signed time may be from now, in seconds.
     #[garde(inner(range(min = 1, max = 3600)))]
@@ -134,12 +134,12 @@ pub struct Options {
     /// `hmac` and `bearer`: a header with the event's name; without it, `type` or `event` of the payload.
     #[garde(custom(header_name))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 64)]
+    #[schema(pattern = "^[0-9A-Za-z_-]{1,64}$")]
     pub event_header: Option<String>,
     /// `hmac` and `bearer`: a header with the delivery's id, under which a repeat is recognised.
     #[garde(custom(header_name))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 64, default = "Idempotency-Key")]
+    #[schema(default = "Idempotency-Key", pattern = "^[0-9A-Za-z_-]{1,64}$")]
     pub delivery_header: Option<String>,
 }
 

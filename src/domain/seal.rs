@@ -38,6 +38,13 @@ impl fmt::Debug for Keyring {
     }
 }
 
+/// This server has no keys, so it can neither keep secrets nor open them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this server keeps no secrets because SECRETS_KEY is not set; set it for api and scheduler, then try again"
+)]
+pub struct NoKey;
+
 /// The text is no list of keys. It is not repeated: it holds secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -48,7 +48,7 @@ pub struct JobSpec {
     /// Specification version; only `1.0` exists.
     #[garde(custom(only_version))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "1.0")]
+    #[schema(example = "1.0", pattern = r"^1\.0$")]
     pub version: Option<String>,
     /// What to do, in order. Empty: plan, implement and review the goal.
     #[garde(length(max = MAX_STEPS), dive)]
@@ -275,7 +275,7 @@ mod tests {
             )
         };
         assert_eq!(paths(&step(r#""env": {"A=B": "c"}"#)), ["steps[0].env"]);
-        assert_eq!(paths(&step(r#""env": {"A": "\u0000"}"#)), ["steps[0].env"]);
+        assert_eq!(paths(&step(r#""env": {"A": "\u0000"}"#)), ["steps[0].env.A"]);
         assert_eq!(paths(&step(r#""timeout_sec": 0"#)), ["steps[0].timeout_sec"]);
     }
 

@@ -52,7 +52,12 @@ pub enum Scope {
 pub struct NewToken {
     /// What people call it; the audit log names it so.
     #[garde(length(chars, min = 1, max = 200), custom(plain))]
-    #[schema(min_length = 1, max_length = 200, example = "ci")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        example = "ci",
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+    )]
     pub name: String,
     /// What it may do.
     #[garde(length(min = 1, max = 4), custom(once))]

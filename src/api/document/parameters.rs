@@ -1,22 +1,44 @@
 //! What utoipa writes of parameters and fields, put so that tools read it as it is meant.
 
 use serde_json::Value;
-use utoipa::openapi::path::{Operation, Parameter};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::{RefOr, Required, Schema};
 
-/// Moves the example of a parameter that may be left out into its description.
+use super::items;
+
+/// What a name in a path looks like, unless it says something else of itself.
+const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$";
+
+/// Bounds what parameters do not bound themselves, and moves the example of one that may be left out into its description.
 ///
 /// Swagger UI fills examples in, and whoever tries an operation out would send them: a filter they did not
 /// choose, the idempotency key of everybody else who tried, a version that never was.
 pub(super) fn complete(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
-        if let RefOr::T(parameter) = parameter
-            && parameter.required == Required::False
+        let RefOr::T(parameter) = parameter else {
+            continue;
+        };
+        if let Some(schema) = &mut parameter.schema {
+            match parameter.parameter_in {
+                ParameterIn::Path => name(schema),
+                _ => items::without_nul(schema),
+            }
+        }
+        if parameter.required == Required::False
             && let Some(described) = described(parameter)
         {
             *parameter = described;
         }
+    }
+}
+
+fn name(schema: &mut RefOr<Schema>) {
+    if let RefOr::T(Schema::Object(text)) = schema
+        && text.pattern.is_none()
+        && text.format.is_none()
+    {
+        text.pattern = Some(NAME.to_owned());
     }
 }
 

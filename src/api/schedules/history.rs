@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::SchedulePath;
 use crate::api::Api;
 use crate::api::auth::{Allowed, Read};
+use crate::api::extract::PathId;
 use crate::api::pagination::{Asked, Listing, Pages};
 use crate::api::problem::Problem;
 use crate::app::schedules;
@@ -54,7 +54,7 @@ pub(in crate::api) enum Decided {
 pub(in crate::api) async fn list(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Read>,
-    SchedulePath(id): SchedulePath,
+    PathId(id): PathId<ScheduleId>,
     asked: Asked<Filter>,
 ) -> Result<Response, Problem> {
     schedules::find(&api.pool, &caller, id).await?;

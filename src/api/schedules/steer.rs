@@ -5,12 +5,13 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::{SchedulePath, expected, shown};
+use super::{expected, shown};
 use crate::api::Api;
 use crate::api::auth::{Allowed, Operate, Read};
 use crate::api::etag::IfMatch;
-use crate::api::extract::{IdempotencyKey, Parameters};
+use crate::api::extract::{IdempotencyKey, PathId};
 use crate::api::problem::Problem;
+use crate::api::query::Parameters;
 use crate::app::schedules::steer;
 use crate::app::schedules::trigger as app;
 use crate::app::schedules::view::{Shown, ShownOccurrence};
@@ -45,7 +46,7 @@ pub(in crate::api) struct Pausing {
 pub(in crate::api) async fn pause(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    SchedulePath(id): SchedulePath,
+    PathId(id): PathId<ScheduleId>,
     Parameters(query): Parameters<Pausing>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
@@ -91,7 +92,7 @@ pub(in crate::api) struct Resuming {
 pub(in crate::api) async fn resume(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    SchedulePath(id): SchedulePath,
+    PathId(id): PathId<ScheduleId>,
     Parameters(query): Parameters<Resuming>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
@@ -119,7 +120,7 @@ pub(in crate::api) async fn resume(
 pub(in crate::api) async fn trigger(
     State(api): State<Api>,
     Allowed { caller, .. }: Allowed<Operate>,
-    SchedulePath(id): SchedulePath,
+    PathId(id): PathId<ScheduleId>,
     IdempotencyKey(key): IdempotencyKey,
 ) -> Result<axum::Json<ShownOccurrence>, Problem> {
     let made = app::trigger(&api.pool, &api.hints, &caller, id, key.as_deref(), None).await?;

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 pub struct Binary {
     /// Its name, found by `PATH`.
     #[garde(custom(program_name))]
-    #[schema(example = "claude")]
+    #[schema(example = "claude", pattern = r"^[^\u0000\n/-][^\u0000\n/]{0,254}$")]
     pub name: String,
     /// The oldest version that will do.
     #[garde(inner(custom(version)))]
@@ -30,7 +30,7 @@ pub struct Binary {
     /// Where the version is in what it says: a regular expression, whose first group is it.
     #[garde(custom(pattern))]
     #[serde(default = "version_pattern")]
-    #[schema(max_length = 500, default = r"(\d+(?:\.\d+)+)")]
+    #[schema(max_length = 500, default = r"(\d+(?:\.\d+)+)", pattern = r"\(")]
     pub version_pattern: String,
 }
 

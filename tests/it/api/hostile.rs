@@ -42,6 +42,14 @@ async fn every_body_that_is_no_specification_is_422_with_a_reason() {
         ("empty", vec![]),
         ("null", b"null".to_vec()),
         ("an array", b"[]".to_vec()),
+        (
+            "an array of what fields hold, in their order",
+            br#"["g", "demo"]"#.to_vec(),
+        ),
+        (
+            "an array for an object within",
+            br#"{"goal": "g", "project_id": "demo", "policy": [null, null]}"#.to_vec(),
+        ),
         ("a string", b"\"goal\"".to_vec()),
         ("a number", b"1e400".to_vec()),
         ("not JSON", b"goal=g&project_id=demo".to_vec()),

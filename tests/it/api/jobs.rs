@@ -137,7 +137,9 @@ async fn a_page_out_of_bounds_or_a_forged_cursor_is_refused() {
         (format!("cursor={cursor}&project=demo"), "cursor"),
         ("state=finished".into(), "state"),
         ("sate=failed".into(), "sate"),
-        ("limit=1&limit=2".into(), ""),
+        ("limit=1&limit=2".into(), "limit"),
+        ("state=failed&st%61te=running".into(), "state"),
+        ("tag=%ff".into(), "tag"),
     ];
     for (query, path) in cases {
         let answer = server.get(&format!("/api/v1/jobs?{query}")).send().await.unwrap();

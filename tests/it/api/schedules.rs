@@ -243,7 +243,7 @@ async fn what_is_wrong_with_a_definition_is_named_and_nothing_is_stored() {
         ("* * * *", "found 4 fields"),
         ("*/0 * * * *", "a step of 0"),
         ("", "the expression is empty"),
-        ("0 0 * * * \u{0}", "field"),
+        ("0 0 * * * \u{0}", "a NUL"),
         ("every 5m10m", "write an interval"),
         ("🦀 * * * *", "is not"),
         (&"1,".repeat(5000), "characters long"),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use orchestrator::app::callback_secrets::Error;
 use orchestrator::app::callback_secrets::rotate;
-use orchestrator::app::hooks::Error;
 use orchestrator::domain::seal::Keyring;
 use orchestrator::domain::signature::{Generic, Provider, Scheme, verify};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -174,7 +174,7 @@ async fn secret_sealed_with_a_key_that_is_gone_holds_the_callback_back_and_says_
 async fn secret_is_not_made_without_a_key_or_for_a_project_out_of_reach() {
     let outbox = Outbox::new().await;
     let make = async |keys, alias| rotate(&outbox.pool, keys, &outbox.operator, alias, Duration::ZERO).await;
-    assert!(matches!(make(None, "demo").await, Err(Error::NoKey)));
+    assert!(matches!(make(None, "demo").await, Err(Error::NoKey(_))));
     assert!(matches!(
         make(Some(&outbox.keys), "nowhere").await,
         Err(Error::Unknown(_))

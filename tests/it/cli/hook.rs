@@ -174,7 +174,7 @@ async fn callbacks_are_listed_shown_and_sent_again() {
     assert!(
         operator
             .fault(&["callback-secret", "nowhere"], "")
-            .contains("there is no project nowhere")
+            .contains("there is no project \"nowhere\"")
     );
 }
 
