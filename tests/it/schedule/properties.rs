@@ -144,6 +144,11 @@ proptest! {
             prop_assert!(error.position >= 1 && error.position <= text.chars().count() + 1);
         }
     }
+}
+
+proptest! {
+    // Each is compared with the name of every zone, to say which may have been meant.
+    #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_a_zone_or_refused(text in "\\PC{0,60}") {

@@ -1,8 +1,11 @@
-//! Ten years of six zones: frequent times against the oracle of the fast tests, and all of them against a third
+//! Ten years of six zones: all kinds of times against the oracle of the fast tests, and most of them against a third
 //! implementation, whose zones and calendar are PostgreSQL's.
 
 #[path = "../../it/schedule/oracle.rs"]
 pub(super) mod oracle;
+
+#[path = "../../it/schedule/comparison.rs"]
+mod comparison;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -10,17 +13,9 @@ use orchestrator::domain::schedule::{Expression, Zone};
 use orchestrator::store::Pool;
 use sqlx::AssertSqlSafe;
 
+use self::comparison::{ZONES, fixed_times, frequent_times_around_changes};
 use self::oracle::Oracle;
 use crate::support::{database, tell};
-
-const ZONES: [Tz; 6] = [
-    chrono_tz::Europe::Berlin,
-    chrono_tz::America::New_York,
-    chrono_tz::Australia::Lord_Howe,
-    chrono_tz::Asia::Kathmandu,
-    chrono_tz::Pacific::Apia,
-    chrono_tz::UTC,
-];
 
 /// Lists, ranges and mixtures of both kinds, up to twenty-six thousand runs a year.
 const FREQUENT: [&str; 6] = [
@@ -138,6 +133,19 @@ fn compare(ours: &[i64], theirs: &[i64], line: &str, zone: Tz) {
         );
     }
     assert_eq!(ours.len(), theirs.len(), "{line} in {zone}");
+}
+
+#[test]
+fn fixed_times_agree_with_the_oracle_for_ten_years() {
+    let (from, until) = decade();
+    fixed_times(from, until);
+}
+
+#[test]
+fn frequent_times_agree_with_the_oracle_around_every_change_of_ten_years() {
+    let (from, until) = decade();
+    let changes = frequent_times_around_changes(from, until);
+    assert_eq!(changes, 4 * 20, "every change of ten years was met");
 }
 
 #[test]
