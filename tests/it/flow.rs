@@ -5,6 +5,7 @@ mod allowed;
 mod approval;
 mod crash;
 mod docs;
+mod refused;
 mod steps;
 mod words;
 
