@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::named::Named;
@@ -56,7 +56,7 @@ pub struct Inserted {
 ///
 /// [`super::Error`] when PostgreSQL is away or refuses a row; nothing is inserted then.
 pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) -> Result<Vec<Inserted>> {
-    let columns = Columns::of(jobs)?;
+    let columns = Columns::of(jobs);
     let rows = sqlx::query!(
         r#"
         with input as (
@@ -93,7 +93,9 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
             returning id, project_id, state, gate
         ), specified as (
             insert into job_spec (job_id, spec, request_hash, traceparent)
-            select id, narrowed(spec, policy), request_hash, traceparent from input join inserted using (id)
+            -- Asked here, because a function is begun anew in every statement that calls it: a fifth of the whole.
+            select id, case when policy = '{}' then spec else narrowed(spec, policy) end, request_hash, traceparent
+              from input join inserted using (id)
         ), waiting as (
             insert into job_need (job_id, needs_id)
             select need.job_id, need.needs_id
@@ -112,7 +114,7 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
         &columns.priorities,
         &columns.run_at as &[Option<DateTime<Utc>>],
         &columns.max_attempts,
-        &columns.specs,
+        &columns.specs as &[Json<&JobSpec>],
         &columns.hashes as &[&[u8]],
         &columns.actors as &[&str],
         &columns.keys as &[Option<&str>],
@@ -146,7 +148,7 @@ struct Columns<'a> {
     priorities: Vec<i16>,
     run_at: Vec<Option<DateTime<Utc>>>,
     max_attempts: Vec<i16>,
-    specs: Vec<Value>,
+    specs: Vec<Json<&'a JobSpec>>,
     hashes: Vec<&'a [u8]>,
     actors: Vec<&'a str>,
     keys: Vec<Option<&'a str>>,
@@ -161,7 +163,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(jobs: &'a [NewJob<'a>]) -> Result<Self> {
+    fn of(jobs: &'a [NewJob<'a>]) -> Self {
         let mut columns = Self::default();
         for job in jobs {
             let spec = job.spec;
@@ -172,9 +174,7 @@ impl<'a> Columns<'a> {
             columns.priorities.push(spec.priority);
             columns.run_at.push(spec.run_at);
             columns.max_attempts.push(spec.max_attempts);
-            columns
-                .specs
-                .push(serde_json::to_value(spec).map_err(|error| sqlx::Error::Encode(error.into()))?);
+            columns.specs.push(Json(spec));
             columns.hashes.push(&job.request_hash);
             columns.actors.push(job.actor);
             columns.keys.push(spec.idempotency_key.as_deref());
@@ -193,7 +193,7 @@ impl<'a> Columns<'a> {
             columns.need.extend(job.needs.iter().map(|need| need.0));
             columns.traces.push(job.trace.map(|trace| trace.to_string()));
         }
-        Ok(columns)
+        columns
     }
 }
 
