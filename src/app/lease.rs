@@ -2,7 +2,9 @@
 
 mod budget;
 mod files;
+mod output;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::follow::follow;
@@ -14,11 +16,12 @@ use crate::domain::usage::Usage;
 use crate::store::agent::Agent;
 use crate::store::claim::{Claimed, Place};
 use crate::store::history::Answer;
-use crate::store::log::NewLine;
+use crate::store::log::{NewLine, Output};
 use crate::store::runner::{NewSession, Renewed};
 use crate::store::settle::Settlement;
 use crate::store::usage::Told;
 use crate::store::{self, Pool, Result};
+use output::Outputs;
 
 pub use budget::{Reserved, Spent};
 pub use files::{Content, NewFile, NotKept, key};
@@ -39,6 +42,7 @@ pub struct History {
 pub struct Session {
     pool: Pool,
     hints: Hints,
+    outputs: Outputs,
     /// Its id.
     pub id: RunnerId,
     /// How long it may be silent before others take its jobs.
@@ -68,6 +72,7 @@ impl Session {
     pub async fn open(pool: Pool, hints: Hints, new: &NewSession<'_>) -> Result<Self> {
         store::runner::open(&pool, new).await?;
         Ok(Self {
+            outputs: output::together(&pool, new.id),
             pool,
             hints,
             id: new.id,
@@ -180,13 +185,19 @@ impl Session {
         store::usage::told(&self.pool, job).await
     }
 
-    /// Keeps output; `false` means the lease is lost.
+    /// Keeps output, in one statement with that of others; `false` means the lease is lost.
     ///
     /// # Errors
     ///
-    /// [`store::Error`] when PostgreSQL is away.
-    pub async fn append_log(&self, fence: Fence, lines: &[NewLine]) -> Result<bool> {
-        store::log::append(&self.pool, self.id, fence, lines).await
+    /// [`store::Error`] when PostgreSQL is away; keeping the same again is safe.
+    pub async fn append_log(
+        &self,
+        fence: Fence,
+        lines: &[NewLine],
+    ) -> std::result::Result<bool, Arc<store::Error>> {
+        let lines = lines.to_vec();
+        let kept = self.outputs.ask(Output { fence, lines }).await;
+        kept.unwrap_or_else(|| Err(Arc::new(store::Error::unheard())))
     }
 
     /// Ends attempts; what is missing in the answer was lost to another session.

@@ -3,6 +3,7 @@
 pub(super) mod text;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -34,6 +35,8 @@ pub(super) struct Log<'a> {
     stop: &'a CancellationToken,
     /// What must not be seen of the step that runs.
     secrets: Secrets,
+    /// Lines of the runner's own that are written with what follows.
+    noted: Vec<NewLine>,
 }
 
 /// What came of a step's output.
@@ -54,6 +57,7 @@ impl<'a> Log<'a> {
             limit,
             stop,
             secrets: Secrets::default(),
+            noted: Vec::new(),
         }
     }
 
@@ -69,9 +73,31 @@ impl<'a> Log<'a> {
 
     /// Writes a line of the runner's own.
     pub(super) async fn say(&mut self, position: i16, text: &str) {
+        self.note(position, text);
+        let rows = mem::take(&mut self.noted);
+        self.write(&rows).await;
+    }
+
+    /// The same of a line that can wait for what the step prints first, which it goes before: what is about to run need
+    /// not wait for it.
+    pub(super) fn note(&mut self, position: i16, text: &str) {
         let (text, _) = self.secrets.redact(text);
         let line = self.line(position, "system", clock::now(), format!("{text}\n"));
-        self.write(&[line]).await;
+        self.noted.push(line);
+    }
+
+    /// The next chunk; what was noted waits for it no longer than a piece waits for company.
+    async fn next(&mut self, chunks: &mut mpsc::Receiver<Chunk>) -> Option<Chunk> {
+        if !self.noted.is_empty() {
+            match tokio::time::timeout(GATHER, chunks.recv()).await {
+                Ok(chunk) => return chunk,
+                Err(_) => {
+                    let rows = mem::take(&mut self.noted);
+                    self.write(&rows).await;
+                }
+            }
+        }
+        chunks.recv().await
     }
 
     /// Writes what arrives until the senders are gone. Of more than the limit, head and tail are
@@ -84,8 +110,8 @@ impl<'a> Log<'a> {
             used: 0,
         };
         let mut tail = Tail::new(self.limit - head.room);
-        while let Some(first) = chunks.recv().await {
-            let mut rows = Vec::new();
+        while let Some(first) = self.next(&mut chunks).await {
+            let mut rows = mem::take(&mut self.noted);
             let flush_at = tokio::time::Instant::now() + GATHER;
             let mut gathered = 0;
             let mut next = Some(first);
@@ -105,7 +131,7 @@ impl<'a> Log<'a> {
             }
             self.write(&rows).await;
         }
-        let mut rows = Vec::new();
+        let mut rows = mem::take(&mut self.noted);
         let halves = decoder
             .finish()
             .map(|(stream, half)| (stream, redactor.pass(stream, &half)));

@@ -30,6 +30,12 @@ fn said(error: &sqlx::Error) -> String {
 }
 
 impl Error {
+    /// Nothing is known of what came of a statement: whoever was to hear the answer is gone.
+    #[must_use]
+    pub fn unheard() -> Self {
+        Self::Unavailable(sqlx::Error::WorkerCrashed)
+    }
+
     /// Whether trying the same again later can help.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {

@@ -1,6 +1,9 @@
 //! What steps print, in order of (attempt, seq).
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{Executor, Result};
 use crate::domain::attempt::Fence;
@@ -21,50 +24,94 @@ pub struct NewLine {
     pub body: String,
 }
 
-/// Keeps output of an attempt `runner` still holds; answers whether it does. Pieces that are already
-/// there stay as they are, so writing again after a broken connection is safe.
+/// Output of one attempt, to be kept.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The attempt.
+    pub fence: Fence,
+    /// What it printed.
+    pub lines: Vec<NewLine>,
+}
+
+/// Keeps output of attempts `runner` still holds, and answers with those. Pieces that are already there
+/// stay as they are, so writing again after a broken connection is safe.
 ///
 /// # Errors
 ///
-/// [`super::Error`] when PostgreSQL is away.
-pub async fn append(
-    db: impl Executor<'_>,
-    runner: RunnerId,
-    fence: Fence,
-    lines: &[NewLine],
-) -> Result<bool> {
-    let seqs: Vec<i32> = lines.iter().map(|line| line.seq).collect();
-    let positions: Vec<i16> = lines.iter().map(|line| line.position).collect();
-    let streams: Vec<&str> = lines.iter().map(|line| line.stream).collect();
-    let times: Vec<DateTime<Utc>> = lines.iter().map(|line| line.at).collect();
-    let bodies: Vec<&str> = lines.iter().map(|line| line.body.as_str()).collect();
-    let held = sqlx::query_scalar!(
+/// [`super::Error`] when PostgreSQL is away or refuses a piece; nothing is kept then.
+pub async fn append(db: impl Executor<'_>, runner: RunnerId, outputs: &[Output]) -> Result<HashSet<Fence>> {
+    let columns = Columns::of(outputs);
+    let held = sqlx::query!(
         r#"
-        with held as (
+        with held as materialized (
             -- Shared with nobody who ends the attempt: output is either there before the end is, or not
             -- at all, so whoever follows the job and sees its end has seen everything it printed.
-            select id, attempt from job where id = $1 and attempt = $2 and runner_id = $3 and state = 'running' for share
+            -- In one order everywhere, as the settle.
+            select job.id, job.attempt
+              from (select * from unnest($2::uuid[], $3::int[]) as asked (job_id, attempt) order by job_id) as asked
+             cross join lateral (select id, attempt, runner_id from job
+                                  where job.id = asked.job_id and job.attempt = asked.attempt
+                                    for share) as job
+             where job.runner_id = $1
         ), kept as (
             insert into log (job_id, attempt, seq, position, stream, at, body)
-            select held.id, held.attempt, line.*
-              from held, unnest($4::int[], $5::smallint[], $6::text[], $7::timestamptz[], $8::text[])
-                         as line (seq, position, stream, at, body)
+            select held.id, held.attempt, seq, position, stream, at, body
+              from unnest($4::uuid[], $5::int[], $6::smallint[], $7::text[], $8::timestamptz[], $9::text[])
+                   as line (job_id, seq, position, stream, at, body)
+              join held on held.id = line.job_id
             on conflict do nothing
         )
-        select exists (select from held) as "held!"
+        select id, attempt from held
         "#,
-        fence.job.0,
-        fence.attempt,
         runner.0,
-        &seqs,
-        &positions,
-        &streams as &[&str],
-        &times,
-        &bodies as &[&str],
+        &columns.held,
+        &columns.attempts,
+        &columns.jobs,
+        &columns.seqs,
+        &columns.positions,
+        &columns.streams as &[&str],
+        &columns.times,
+        &columns.bodies as &[&str],
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await?;
-    Ok(held)
+    let fence = |job, attempt| Fence {
+        job: JobId(job),
+        attempt,
+    };
+    Ok(held.into_iter().map(|row| fence(row.id, row.attempt)).collect())
+}
+
+/// The attempts and the pieces, column by column, as `unnest` takes them.
+#[derive(Default)]
+struct Columns<'a> {
+    held: Vec<Uuid>,
+    attempts: Vec<i32>,
+    jobs: Vec<Uuid>,
+    seqs: Vec<i32>,
+    positions: Vec<i16>,
+    streams: Vec<&'a str>,
+    times: Vec<DateTime<Utc>>,
+    bodies: Vec<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(outputs: &'a [Output]) -> Self {
+        let mut columns = Self::default();
+        for Output { fence, lines } in outputs {
+            columns.held.push(fence.job.0);
+            columns.attempts.push(fence.attempt);
+            for line in lines {
+                columns.jobs.push(fence.job.0);
+                columns.seqs.push(line.seq);
+                columns.positions.push(line.position);
+                columns.streams.push(line.stream);
+                columns.times.push(line.at);
+                columns.bodies.push(&line.body);
+            }
+        }
+        columns
+    }
 }
 
 /// A piece of output, as people see it.

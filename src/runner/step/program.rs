@@ -65,11 +65,11 @@ pub(super) async fn run(
         }
         Ok(Plan::Bare(why)) => {
             if place.ordinal == 0 {
-                log.say(place.position, why).await;
+                log.note(place.position, why);
             }
             if program.access == Access::Reads {
                 let line = "without a sandbox nothing but the agent itself keeps the workspace as it is";
-                log.say(place.position, line).await;
+                log.note(place.position, line);
             }
             None
         }

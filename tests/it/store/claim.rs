@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use orchestrator::domain::attempt::{Ending, Failure, Fence};
+use orchestrator::domain::clock;
 use orchestrator::domain::job::Code;
 use orchestrator::store::claim::{Claimed, Place, claim, claim_behind, unheard};
 use orchestrator::store::expire::expire;
@@ -130,6 +131,51 @@ async fn what_a_session_holds_without_knowing_it_is_found() {
     assert_eq!(unheard(&pool, runner, &[known, earlier]).await.unwrap().len(), 1);
 }
 
+/// A line of an attempt.
+fn printed(fence: Fence, seq: i32) -> log::Output {
+    let line = log::NewLine {
+        seq,
+        position: 0,
+        stream: "stdout",
+        at: clock::now(),
+        body: format!("line {seq}\n"),
+    };
+    log::Output {
+        fence,
+        lines: vec![line],
+    }
+}
+
+#[tokio::test]
+async fn output_of_several_attempts_goes_in_together_and_only_that_of_those_that_are_held() {
+    let database = database().await;
+    let pool = database.pool();
+    let (project, runner, other) = (demo(&pool).await, session(&pool).await, session(&pool).await);
+    for _ in 0..4 {
+        due(&pool, project).await;
+    }
+    let held: Vec<Fence> = claim(&pool, runner, "default", "", 3)
+        .await
+        .unwrap()
+        .iter()
+        .map(|job| job.fence)
+        .collect();
+    let others = claim(&pool, other, "default", "", 1).await.unwrap()[0].fence;
+    settle(&pool, runner, &[succeeded(held[2])]).await.unwrap();
+    let outputs = [held[1], others, held[2], held[0]].map(|fence| printed(fence, 0));
+    // Written again, as after a broken connection, it is there once.
+    for _ in 0..2 {
+        let kept = log::append(&pool, runner, &outputs).await.unwrap();
+        assert_eq!(kept, [held[0], held[1]].into());
+    }
+    let there = "select array_agg(job_id order by job_id) from log";
+    let expected = held[..2].iter().map(|fence| fence.job.to_string());
+    assert_eq!(
+        ask(&pool, there).await,
+        format!("{{{}}}", expected.collect::<Vec<_>>().join(","))
+    );
+}
+
 #[tokio::test]
 async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
     let database = database().await;
@@ -152,8 +198,10 @@ async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
     // Under its own number, and under the new one, which it cannot know.
     for fence in [old, new] {
         assert_eq!(settle(&pool, late, &[succeeded(fence)]).await.unwrap(), []);
-        assert!(!log::append(&pool, late, fence, &[]).await.unwrap());
+        let kept = log::append(&pool, late, &[printed(fence, 0)]).await.unwrap();
+        assert!(kept.is_empty());
     }
+    assert_eq!(ask(&pool, "select count(*) from log").await, "0");
     assert_eq!(ask(&pool, "select job::text from job").await, before);
     assert!(
         runner::renew(&pool, late, std::time::Duration::from_secs(60))

@@ -117,7 +117,11 @@ impl Tables {
         })
         .await;
         self.hold("append to the log", async |t| {
-            log::append(&t.pool, t.runner, t.fence, &[]).await.unwrap();
+            let output = log::Output {
+                fence: t.fence,
+                lines: Vec::new(),
+            };
+            log::append(&t.pool, t.runner, &[output]).await.unwrap();
         })
         .await;
         self.hold("key holder", async |t| {
