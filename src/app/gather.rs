@@ -1,14 +1,19 @@
 //! Questions of many callers at once, answered together.
 //!
-//! A statement costs a round trip, and one that writes a commit, whatever it holds. So whoever asks while a statement
-//! is under way waits for the next one, together with everybody else who does; whoever asks alone waits for nobody.
+//! A statement costs a round trip, its beginning, and one that writes a commit, whatever it holds. So whoever asks while a
+//! statement is under way waits for the next one, together with everybody else who does. Where many were answered
+//! together, as many are about to ask again: the next statement waits for them, for a moment. Whoever asks alone waits for nobody.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 /// Most questions that wait; whoever asks then waits to be let in.
 const WAITING: usize = 1024;
+/// Longest that a statement waits for as many questions as the last had. Shorter than most statements that write.
+pub const COMPANY: Duration = Duration::from_millis(1);
 
 /// A question with the way back to who asked.
 type Asked<Q, A> = (Q, oneshot::Sender<A>);
@@ -54,7 +59,14 @@ where
     Answers: Future<Output = Vec<A>> + Send + 'static,
 {
     let mut waiting = Vec::with_capacity(most);
-    while receiver.lock().await.recv_many(&mut waiting, most).await > 0 {
+    let mut last = 0;
+    loop {
+        let mut receiver = receiver.lock().await;
+        last = gathered(&mut receiver, &mut waiting, last, most, COMPANY).await;
+        drop(receiver);
+        if last == 0 {
+            return;
+        }
         let (questions, askers): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
         // In a task of its own, so that a panic ends these questions and not all that follow.
         if let Ok(answers) = tokio::spawn(answer(questions)).await {
@@ -64,6 +76,28 @@ where
                 .for_each(|(asker, answer)| drop(asker.send(answer)));
         }
     }
+}
+
+/// Takes what waits, and until it is as much as the `last` time what comes within `patience`. Answers with how much that is;
+/// nothing when nothing will come any more.
+pub async fn gathered<T>(
+    receiver: &mut mpsc::Receiver<T>,
+    waiting: &mut Vec<T>,
+    last: usize,
+    most: usize,
+    patience: Duration,
+) -> usize {
+    receiver.recv_many(waiting, most).await;
+    let until = Instant::now() + patience;
+    while !waiting.is_empty() && waiting.len() < last.min(most) {
+        let more = receiver.recv_many(waiting, most - waiting.len());
+        match timeout_at(until, more).await {
+            Ok(1..) => {}
+            // Nobody came in time, or nobody will.
+            Ok(0) | Err(_) => break,
+        }
+    }
+    waiting.len()
 }
 
 #[cfg(test)]
@@ -106,6 +140,54 @@ mod tests {
         assert_eq!(first.await.unwrap(), Some((2, 1)));
         for (question, other) in (2..).zip(others) {
             assert_eq!(other.await.unwrap(), Some((question * 2, 8)));
+        }
+    }
+
+    const NOT_AT_ALL: Duration = Duration::ZERO;
+    const VERY_LONG: Duration = Duration::from_secs(3600);
+
+    /// What is taken where `before` wait already and `then` come one after the other.
+    async fn taken(before: u32, then: u32, last: usize, most: usize, patience: Duration) -> usize {
+        let (sender, mut receiver) = mpsc::channel(100);
+        for question in 0..before {
+            sender.send(question).await.unwrap();
+        }
+        let asking = tokio::spawn(async move {
+            for question in 0..then {
+                tokio::task::yield_now().await;
+                sender.send(question).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        });
+        let mut waiting = Vec::new();
+        let taken = gathered(&mut receiver, &mut waiting, last, most, patience).await;
+        asking.abort();
+        assert_eq!(taken, waiting.len());
+        taken
+    }
+
+    #[tokio::test]
+    async fn as_many_as_the_last_time_are_waited_for_but_not_for_long() {
+        assert!(taken(1, 9, 8, 100, VERY_LONG).await >= 8);
+        assert_eq!(taken(1, 0, 8, 100, NOT_AT_ALL).await, 1);
+        assert_eq!(taken(5, 9, 4, 100, VERY_LONG).await, 5);
+        assert_eq!(taken(1, 9, 8, 4, VERY_LONG).await, 4);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_when_nobody_will_ask_any_more() {
+        let (sender, mut receiver) = mpsc::channel::<u32>(1);
+        drop(sender);
+        assert_eq!(
+            gathered(&mut receiver, &mut Vec::new(), 8, 100, VERY_LONG).await,
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_after_one_who_came_alone() {
+        for last in [0, 1] {
+            assert_eq!(taken(1, 9, last, 100, VERY_LONG).await, 1);
         }
     }
 

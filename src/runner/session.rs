@@ -15,6 +15,7 @@ use super::settler::{self, Finished};
 use super::{Settings, attempt, heartbeat};
 use crate::alive::Part;
 use crate::app::backoff::Backoff;
+use crate::app::gather::COMPANY;
 use crate::app::lease::Session;
 use crate::domain::environment::DatabaseUrl;
 use crate::shutdown::Stop;
@@ -134,6 +135,7 @@ impl Work {
             .alive
             .part("the search for work", self.settings.poll * 2 + PATIENCE);
         let mut lanes = lanes(&self.settings);
+        let mut taken = 0;
         let mut pause = Backoff::default();
         // When to look for claims that failed here and were carried out all the same.
         let mut doubts: Vec<Instant> = Vec::new();
@@ -145,7 +147,7 @@ impl Work {
                     self.take_up().await?;
                     doubts.remove(0);
                 }
-                self.claim_round(&mut lanes, slot).await
+                self.claim_round(&mut lanes, slot, &mut taken).await
             };
             match round.await {
                 Ok(found) => {
@@ -179,21 +181,42 @@ impl Work {
         }
     }
 
-    /// Claims for each lane in turn what the free slots hold; answers whether anything was found.
+    /// The slots that are free, one of which is at hand. Where the last round filled more, as many are about to be
+    /// free again: they are waited for, for a moment, so that one claim serves them all.
+    async fn free_slots(&self, slot: OwnedSemaphorePermit, last: usize) -> Vec<OwnedSemaphorePermit> {
+        let mut free = vec![slot];
+        self.add_free(&mut free);
+        let more = u32::try_from(last.saturating_sub(free.len())).unwrap_or_default();
+        if more > 0 {
+            let all = Arc::clone(&self.slots).acquire_many_owned(more);
+            if let Ok(Ok(mut slots)) = tokio::time::timeout(COMPANY, all).await {
+                free.extend(std::iter::from_fn(|| slots.split(1)));
+            }
+            self.add_free(&mut free);
+        }
+        free
+    }
+
+    fn add_free(&self, free: &mut Vec<OwnedSemaphorePermit>) {
+        while free.len() < CLAIM
+            && let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
+        {
+            free.push(slot);
+        }
+    }
+
+    /// Claims for each lane in turn what the free slots hold; answers whether anything was found. `taken` is how many
+    /// slots the last round filled, if there was more work than that.
     async fn claim_round(
         self: &Arc<Self>,
         lanes: &mut [Lane],
         slot: OwnedSemaphorePermit,
+        taken: &mut usize,
     ) -> crate::store::Result<bool> {
+        let mut free = self.free_slots(slot, std::mem::take(taken)).await;
+        let all = free.len();
         if self.wake.take_urgent() {
             lanes.iter_mut().for_each(Lane::begin_again);
-        }
-        let mut free = vec![slot];
-        while free.len() < CLAIM {
-            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-                break;
-            };
-            free.push(slot);
         }
         let mut found = false;
         for lane in lanes {
@@ -203,6 +226,7 @@ impl Work {
                 found |= self.claim_lane(lane, None, &mut free).await?;
             }
             if free.is_empty() {
+                *taken = all;
                 break;
             }
         }

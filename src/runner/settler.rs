@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
 use crate::app::backoff::Backoff;
+use crate::app::gather::{COMPANY, gathered};
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, Fence};
 use crate::domain::job::Code;
@@ -30,8 +31,12 @@ pub(super) async fn settle(
     mut finished: mpsc::Receiver<Finished>,
     hard: CancellationToken,
 ) {
-    let mut arrived = Vec::with_capacity(BATCH);
-    while finished.recv_many(&mut arrived, BATCH).await > 0 {
+    let (mut arrived, mut last) = (Vec::with_capacity(BATCH), 0);
+    loop {
+        last = gathered(&mut finished, &mut arrived, last, BATCH, COMPANY).await;
+        if last == 0 {
+            return;
+        }
         let (batch, slots): (Vec<_>, Vec<_>) = arrived
             .drain(..)
             .map(|one| {
