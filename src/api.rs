@@ -49,6 +49,8 @@ mod steps;
 mod tokens;
 mod webhook;
 
+use std::sync::Arc;
+
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
@@ -76,9 +78,29 @@ pub use metrics::Looked;
 pub use serve::{GRACE, serve};
 pub use settings::{Cors, Settings};
 
-/// What every handler has. Cheap to clone.
+/// What every handler has. Cheap to clone, which is done several times a request.
 #[derive(Clone, Debug)]
-pub struct Api {
+pub struct Api(Arc<Parts>);
+
+impl Api {
+    /// Of these parts.
+    #[must_use]
+    pub fn of(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What an API is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
     /// Connections to PostgreSQL.
     pub pool: Pool,
     /// Where to say that work has come.
@@ -97,7 +119,7 @@ pub struct Api {
     pub metrics: PrometheusHandle,
     /// When the database was last asked for the metrics.
     pub looked: Looked,
-    /// When this is cancelled, streams that follow a job end; [`serve`] cancels it.
+    /// When this is cancelled, streams that follow a job end.
     pub stop: CancellationToken,
 }
 

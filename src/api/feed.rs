@@ -163,10 +163,10 @@ pub(super) async fn list(
     let follower = Follower {
         pass,
         seen: seen.unwrap_or_else(|| following.settled()),
-        pool: api.pool,
+        pool: api.pool.clone(),
         filter,
         following,
-        stop: api.stop,
+        stop: api.stop.clone(),
         read: VecDeque::new(),
         greeted: false,
         _seat: seat,

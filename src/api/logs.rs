@@ -185,12 +185,12 @@ pub(super) async fn read(
     let standing = store::job::standing(&api.pool, id, caller.projects.as_deref()).await?;
     standing.ok_or_else(|| no_such_job(id))?;
     if !wants_events(&headers) {
-        return text(api.pool, id, after, writing.format).await;
+        return text(api.pool.clone(), id, after, writing.format).await;
     }
     let seat = streams.seat()?;
     let writer = Writer::of(writing.format);
     let pass = Pass::of(&api, &caller);
-    let events = Follower::new(api, pass, id, after, writer, seat).events();
+    let events = Follower::new(&api, pass, id, after, writer, seat).events();
     Ok(streamed(events))
 }
 

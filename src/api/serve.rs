@@ -32,14 +32,14 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be taken in because descriptors or memory ran out.
 const EXHAUSTED: Duration = Duration::from_millis(500);
 
-/// Serves on `listener` until `stop` is cancelled; then no connection is taken in, streams that
+/// Serves on `listener` until the API is told to stop; then no connection is taken in, streams that
 /// follow a job end, and running requests have 10 s to finish.
 ///
 /// # Errors
 ///
 /// None so far: a connection that cannot be taken in is logged, and the next one is tried.
-pub async fn serve(listener: TcpListener, mut api: Api, stop: CancellationToken) -> std::io::Result<()> {
-    api.stop = stop.clone();
+pub async fn serve(listener: TcpListener, api: Api) -> std::io::Result<()> {
+    let stop = api.stop.clone();
     let most = api.settings.max_connections;
     let router = router(api);
     let connections = GracefulShutdown::new();

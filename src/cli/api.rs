@@ -96,7 +96,7 @@ pub(super) async fn serve(
     tokio::spawn(telemetry::keep_up(metrics.clone()));
     tokio::spawn(idempotency::forget_old(pool.clone(), stop.soft.clone()));
     tracing::info!(http.address = %listener.local_addr()?, "API listening");
-    let api = api::Api {
+    let api = api::Api::of(api::Parts {
         tokens: Tokens::of(&pool),
         together: together(&pool, &hints),
         pool,
@@ -107,8 +107,8 @@ pub(super) async fn serve(
         metrics,
         looked: api::Looked::default(),
         stop: stop.soft.clone(),
-    };
-    api::serve(listener, api, stop.soft).await?;
+    });
+    api::serve(listener, api).await?;
     tracing::info!("API stopped");
     Ok(())
 }

@@ -39,7 +39,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(
-        api: Api,
+        api: &Api,
         pass: Pass,
         job: JobId,
         seen: Place,
@@ -47,12 +47,12 @@ impl Follower {
         seat: OwnedSemaphorePermit,
     ) -> Self {
         Self {
-            pool: api.pool,
+            pool: api.pool.clone(),
             pass,
             job,
             seen,
             writer,
-            stop: api.stop,
+            stop: api.stop.clone(),
             read: VecDeque::new(),
             pause: PAUSES.0,
             ended: false,

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use orchestrator::api::{Api, Looked, Settings, serve};
+use orchestrator::api::{Api, Looked, Parts, Settings, serve};
 use orchestrator::app::authenticate::Tokens;
 use orchestrator::app::environment::first_project_and_token;
 use orchestrator::app::hint::Hints;
@@ -58,7 +58,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let hints = Hints::start(pool.clone());
-        let api = Api {
+        let api = Api::of(Parts {
             pool: pool.clone(),
             tokens: Tokens::of(&pool),
             together: together(&pool, &hints),
@@ -68,9 +68,9 @@ impl Server {
             keys: Some(Keyring::generate().expose_secret().parse().unwrap()),
             metrics: metrics(),
             looked: Looked::default(),
-            stop: CancellationToken::new(),
-        };
-        let task = tokio::spawn(serve(listener, api, stop.clone()));
+            stop: stop.clone(),
+        });
+        let task = tokio::spawn(serve(listener, api));
         Self {
             address,
             pool,
