@@ -86,7 +86,7 @@ async fn run(options: &Options, server: &Server) {
         ("WEBHOOK_RATE_LIMIT_MAX_REQUESTS", "0"),
         ("LOG_LEVEL", "warn,orchestrator=info"),
     ];
-    let service = database.service(&["api", "--bind", "127.0.0.1:0"], &unlimited);
+    let mut service = database.service(&["api", "--bind", "127.0.0.1:0"], &unlimited);
     let said = service.hear("API listening");
     let port = said.rsplit("127.0.0.1:").next().unwrap();
     let port: String = port.chars().take_while(char::is_ascii_digit).collect();

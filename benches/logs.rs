@@ -61,7 +61,7 @@ async fn measure(options: &Options, server: &Server) {
         ("RUNNER_RECLAIM_AFTER_SEC", "60"),
         ("LOG_LEVEL", "info"),
     ];
-    let service = database.service(&["runner"], &environment);
+    let mut service = database.service(&["runner"], &environment);
     service.hear("runner session open");
     let rounds = if options.smoke { 1 } else { ROUNDS };
     let (mut quiet, mut loud, mut rows) = (Vec::new(), Vec::new(), Vec::new());

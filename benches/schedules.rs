@@ -57,7 +57,7 @@ async fn measure(options: &Options, server: &Server) {
     fill(&pool, schedules).await;
     let name = format!("{schedules} schedules");
     report.say(&name, schedules as f64, "rows");
-    let scheduler = database.service(&["scheduler"], &[("LOG_LEVEL", "info")]);
+    let mut scheduler = database.service(&["scheduler"], &[("LOG_LEVEL", "info")]);
     scheduler.hear("scheduler running");
     if options.wants("idle") {
         idle(options, &report, &pool).await;

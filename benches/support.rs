@@ -2,6 +2,7 @@
 //! that say what they are measured against.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -238,12 +239,17 @@ impl Database {
 /// A service as a process of its own, killed with this.
 pub(crate) struct Service {
     child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
+    /// What it says goes to a file: whoever read it line by line would take of the processor what is measured.
+    said: BufReader<File>,
 }
 
 impl Service {
     fn start(url: &DatabaseUrl, directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+        let (said, path) = tempfile::NamedTempFile::new_in(directory)
+            .unwrap()
+            .keep()
+            .unwrap();
         command
             .args(arguments)
             .env_clear()
@@ -255,17 +261,10 @@ impl Service {
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (sender, lines) = std::sync::mpsc::channel();
-        let said = child.stderr.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(said).lines().map_while(Result::ok) {
-                // Heard for as long as somebody listens; the pipe is emptied in any case.
-                let _ = sender.send(line);
-            }
-        });
-        Self { child, lines }
+            .stderr(Stdio::from(said));
+        let child = command.spawn().unwrap();
+        let said = BufReader::new(File::open(path).unwrap());
+        Self { child, said }
     }
 
     /// The process's id.
@@ -274,11 +273,21 @@ impl Service {
     }
 
     /// Waits for a line that holds `text`.
-    pub(crate) fn hear(&self, text: &str) -> String {
-        self.lines
-            .iter()
-            .find(|line| line.contains(text))
-            .unwrap_or_else(|| panic!("never said {text:?}"))
+    pub(crate) fn hear(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        loop {
+            self.said.read_line(&mut line).unwrap();
+            match line.ends_with('\n') {
+                true if line.contains(text) => return line.trim_end().to_owned(),
+                true => line.clear(),
+                // The rest is still to come.
+                false => {
+                    let ended = self.child.try_wait().unwrap();
+                    assert!(ended.is_none(), "never said {text:?}, and ended");
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            }
+        }
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn runner_drain(database: &Database, number: usize) -> f64 {
     let pool = database.pool(2);
     jobs::hold(&pool).await;
     jobs::put(&pool, number, &jobs::noop()).await;
-    let service = database.service(&["runner", "--slots", "1000"], &[("LOG_LEVEL", "info")]);
+    let mut service = database.service(&["runner", "--slots", "1000"], &[("LOG_LEVEL", "info")]);
     service.hear("runner session open");
     tell(&pool, "checkpoint").await;
     let (before, began) = (jobs::events(&pool).await, Instant::now());

@@ -69,7 +69,7 @@ async fn held(bench: &Bench<'_>, round: usize) {
 }
 
 async fn work(database: &Database) -> Service {
-    let service = database.service(&["runner", "--slots", "1000"], &[]);
+    let mut service = database.service(&["runner", "--slots", "1000"], &[]);
     service.hear("runner session open");
     service
 }

@@ -25,7 +25,7 @@ impl Api {
             ("PROJECT_ALIASES", "bench=/srv/bench"),
             ("WEBHOOK_RATE_LIMIT_MAX_REQUESTS", "0"),
         ];
-        let service = database.service(&["api", "--bind", "127.0.0.1:0"], &environment);
+        let mut service = database.service(&["api", "--bind", "127.0.0.1:0"], &environment);
         let said = service.hear("http.address=");
         let address = said.split("http.address=").nth(1).unwrap().trim().to_owned();
         let api = Self { service, address };

@@ -16,7 +16,7 @@ pub(super) async fn measure(bench: &Bench<'_>) {
     let database = bench.server.database("latency").await;
     let pool = database.pool(4);
     let api = Api::start(&database, &pool).await;
-    let runner = database.service(&["runner", "--slots", "4"], &[]);
+    let mut runner = database.service(&["runner", "--slots", "4"], &[]);
     runner.hear("runner session open");
     let mut waits = starts(&pool, &mut api.connect().await, number).await;
     let mut trips = round_trips(&database, &pool, number).await;

@@ -8,7 +8,7 @@ use super::support::{Database, Goal, median, tell};
 use super::{Bench, jobs};
 
 /// Programs that run at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
 
 pub(super) async fn measure(bench: &Bench<'_>) {
     let number = bench.options.size(6_000);
@@ -19,7 +19,7 @@ pub(super) async fn measure(bench: &Bench<'_>) {
         real.push(run(&database, number).await);
     }
     bench.report.figure(
-        "real /bin/true jobs / bare spawn and wait, 8 at once",
+        "real /bin/true jobs / bare spawn and wait, 32 at once",
         median(real),
         "jobs/s",
         Some(median(bare)),
@@ -61,7 +61,7 @@ async fn run(database: &Database, number: usize) -> f64 {
     jobs::hold(&pool).await;
     jobs::put(&pool, number, &jobs::program(&["/bin/true"])).await;
     let slots = AT_ONCE.to_string();
-    let service = database.service(&["runner", "--slots", &slots], &[]);
+    let mut service = database.service(&["runner", "--slots", &slots], &[]);
     service.hear("runner session open");
     tell(&pool, "checkpoint").await;
     let (before, began) = (jobs::events(&pool).await, Instant::now());
