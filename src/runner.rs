@@ -15,6 +15,7 @@ mod held;
 mod hints;
 mod lanes;
 mod logs;
+mod room;
 mod session;
 mod settler;
 mod step;

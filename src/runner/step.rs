@@ -8,7 +8,6 @@ mod patches;
 mod patiently;
 mod program;
 mod report;
-mod room;
 
 use std::time::Duration;
 

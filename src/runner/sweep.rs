@@ -1,5 +1,6 @@
 //! Workspaces of jobs that ended long ago, on this host, are deleted: a bounded number at a time, never one
-//! that is in use.
+//! that is in use. Where their disk has no room for steps any more, so are those of jobs that ended just now: each can
+//! be made again from what was recorded.
 //!
 //! A workspace is first renamed, under the lock of its job, so that a job that goes on meanwhile finds it whole or not at
 //! all. What was renamed is deleted afterwards, however long that takes, and by whoever comes next if this ends.
@@ -8,16 +9,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Settings, workspace};
+use super::{Settings, room, workspace};
 use crate::app::workspaces;
 use crate::domain::id::JobId;
 use crate::store::{Pool, Result};
 
-/// Longest time between two looks.
+/// Longest time between two looks at what is old.
 const LONGEST: Duration = Duration::from_secs(300);
+/// Time between two looks at the room there is.
+const ROOM: Duration = Duration::from_secs(5);
 /// Most workspaces that are looked up at once.
 const BATCH: usize = 200;
 /// What the name of a workspace that is being deleted begins with.
@@ -30,18 +34,30 @@ pub(super) async fn run(settings: Settings, pool: Pool, stop: CancellationToken)
     };
     let every = LONGEST.min(ttl.max(Duration::from_secs(1)));
     let mut said = false;
+    let mut due = Instant::now();
     while !stop.is_cancelled() {
-        let swept = sweep(&settings, &pool, ttl, &stop).await;
+        let short = room::is_short(&settings);
+        if !short && Instant::now() < due {
+            let _ = tokio::time::timeout(ROOM.min(every), stop.cancelled()).await;
+            continue;
+        }
+        let swept = sweep(&settings, &pool, if short { Duration::ZERO } else { ttl }, &stop).await;
         match &swept {
             Ok(0) => {}
+            Ok(count) if short => {
+                tracing::warn!(
+                    workspaces = count,
+                    "deleted workspaces of ended jobs early: the disk has less room than twice WORKSPACES_MIN_FREE_MB"
+                );
+            }
             Ok(count) => tracing::info!(workspaces = count, "deleted workspaces that are past their time"),
             Err(error) if said => tracing::debug!(error = %error, "old workspaces stay still"),
             Err(error) => tracing::warn!(error = %error, "old workspaces stay; trying again"),
         }
         said = swept.is_err();
         // Drawn around the set time, so that the runners of a host do not meet each time.
-        let wait = every.mul_f64(rand::random_range(0.75..=1.25));
-        let _ = tokio::time::timeout(wait, stop.cancelled()).await;
+        due = Instant::now() + every.mul_f64(rand::random_range(0.75..=1.25));
+        let _ = tokio::time::timeout(ROOM.min(every), stop.cancelled()).await;
     }
 }
 

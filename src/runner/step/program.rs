@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 
-use super::{Place, failure, room};
+use super::{Place, failure};
 use crate::domain::attempt::StepRecord;
 use crate::domain::policy::{Policy, lower};
 use crate::domain::spec::StepSpec;
@@ -14,6 +14,7 @@ use crate::runner::Settings;
 use crate::runner::held::Brake;
 use crate::runner::logs::Log;
 use crate::runner::process::{self, Chunk, Command, End, Limits, Outcome};
+use crate::runner::room;
 use crate::runner::sandbox::{Access, Plan};
 use crate::telemetry::trace;
 

@@ -1,13 +1,13 @@
-//! Room on the disk of workspaces: a step that takes the last of it is ended.
+//! Room on the disk of workspaces: a step that takes the last of it is ended, and what ended jobs left makes room.
 
 use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::Settings;
 use crate::domain::attempt::Failure;
 use crate::domain::job::Code;
-use crate::runner::Settings;
 
 /// Time between two looks: a disk takes longer to be filled.
 const LOOK: Duration = Duration::from_millis(250);
@@ -30,6 +30,11 @@ pub(super) fn check(settings: &Settings, workspace: &Path) -> Result<(), Failure
         )),
         _ => Ok(()),
     }
+}
+
+/// Whether there is so little of it that the next step may be refused: less than twice what the runner leaves free.
+pub(super) fn is_short(settings: &Settings) -> bool {
+    free(&settings.workspaces_root).is_some_and(|free| free < settings.least_free.saturating_mul(2))
 }
 
 /// Watches while a step runs, and tells `stop` when there is no room any more; answers with why. Is dropped when the
