@@ -33,6 +33,15 @@ pub(super) struct Project {
     /// How many of its jobs may run at once; null is no limit.
     #[schema(minimum = 1, maximum = 32_767, example = 4)]
     max_running: Option<i16>,
+    /// Most calls to agents of its jobs in a day (UTC); null is no limit beside the host's.
+    #[schema(minimum = 0, example = 500)]
+    max_daily_calls: Option<i32>,
+    /// Most US dollars its jobs' agents may cost in a day (UTC); null is no limit beside the host's.
+    #[schema(minimum = 0, example = 25.0)]
+    max_daily_cost_usd: Option<f64>,
+    /// `false`: an administrator lets its steps run without a sandbox.
+    #[schema(example = true)]
+    sandbox: bool,
     /// What its jobs may do, within what their host allows.
     policy: Policy,
     /// Where it comes from: `administrator`, `environment` (PROJECT_ALIASES) or `dev`.
@@ -51,6 +60,9 @@ impl From<store::project::Profile> for Project {
             directory: project.directory,
             description: project.description,
             max_running: project.max_running,
+            max_daily_calls: project.max_daily_calls,
+            max_daily_cost_usd: project.max_daily_cost_usd,
+            sandbox: project.sandbox,
             // Only what was read as a policy is ever stored.
             policy: serde_json::from_value(project.policy).unwrap_or_default(),
             origin: project.origin,

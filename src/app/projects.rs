@@ -64,25 +64,12 @@ pub fn may_change(caller: &Caller) -> Result<(), Error> {
 pub async fn create(pool: &Pool, caller: &Caller, new: &NewProject) -> Result<Profile, Error> {
     may_change(caller)?;
     let mut transaction = pool.begin().await.map_err(store::Error::from)?;
-    let policy = serde_json::to_value(&new.policy).unwrap_or_default();
-    let NewProject {
-        alias,
-        directory,
-        description,
-        max_running,
-        ..
-    } = new;
-    let made = table::insert(
-        &mut *transaction,
-        alias,
-        directory,
-        description,
-        *max_running,
-        &policy,
-    )
-    .await?;
-    let made = made.ok_or_else(|| Error::Exists(alias.clone()))?;
-    let detail = json!({"alias": alias, "directory": directory});
+    let made = table::insert(&mut *transaction, new).await?;
+    let made = made.ok_or_else(|| Error::Exists(new.alias.clone()))?;
+    let mut detail = json!({"alias": new.alias, "directory": new.directory});
+    if !new.sandbox {
+        detail["sandbox"] = json!(false);
+    }
     append(
         &mut *transaction,
         &event(&made, "project.created", caller, detail),
@@ -141,6 +128,18 @@ async fn write(
     if let Some(max_running) = change.max_running {
         detail["max_running"] = json!(max_running);
         after.max_running = max_running;
+    }
+    if let Some(calls) = change.max_daily_calls {
+        detail["max_daily_calls"] = json!(calls);
+        after.max_daily_calls = calls;
+    }
+    if let Some(cost) = change.max_daily_cost_usd {
+        detail["max_daily_cost_usd"] = json!(cost);
+        after.max_daily_cost_usd = cost;
+    }
+    if let Some(sandbox) = change.sandbox {
+        detail["sandbox"] = json!(sandbox);
+        after.sandbox = sandbox;
     }
     if let Some(policy) = &change.policy {
         after.policy = serde_json::to_value(policy).unwrap_or_default();

@@ -72,6 +72,15 @@ struct Said {
     /// How many of its jobs may run at once, or none for no limit
     #[arg(long, value_name = "N")]
     max_running: Option<String>,
+    /// Most calls to agents in a day (UTC), or none for no limit beside the host's
+    #[arg(long, value_name = "N")]
+    max_daily_calls: Option<String>,
+    /// Most US dollars agents may cost in a day (UTC), or none for no limit beside the host's
+    #[arg(long, value_name = "USD")]
+    max_daily_cost_usd: Option<String>,
+    /// Whether its steps run in a sandbox; off lets them do without, and every job and log of it says so
+    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    sandbox: Option<bool>,
     /// What its jobs may do, as JSON: {"network":"deny","limits":{"memory_mb":2048}}
     #[arg(long, value_name = "JSON")]
     policy: Option<String>,
@@ -84,21 +93,42 @@ impl Said {
         if let Some(description) = self.description {
             fields.insert("description".into(), description.into());
         }
-        match self.max_running.as_deref() {
-            None => {}
-            Some("none") => drop(fields.insert("max_running".into(), Value::Null)),
-            Some(number) => {
-                let number: u32 = number
-                    .parse()
-                    .with_context(|| format!("--max-running {number}: must be a number, or none"))?;
-                fields.insert("max_running".into(), number.into());
+        for (name, said) in [
+            ("max_running", self.max_running),
+            ("max_daily_calls", self.max_daily_calls),
+            ("max_daily_cost_usd", self.max_daily_cost_usd),
+        ] {
+            if let Some(said) = said {
+                fields.insert(name.into(), number(name, &said)?);
             }
+        }
+        if let Some(sandbox) = self.sandbox {
+            fields.insert("sandbox".into(), sandbox.into());
         }
         if let Some(policy) = self.policy {
             let policy = serde_json::from_str(&policy).context("--policy: is not JSON")?;
             fields.insert("policy".into(), policy);
         }
         Ok(fields)
+    }
+}
+
+/// A limit, or that there is none.
+fn number(name: &str, said: &str) -> anyhow::Result<Value> {
+    if said == "none" {
+        return Ok(Value::Null);
+    }
+    let number: serde_json::Number = said
+        .parse()
+        .with_context(|| format!("--{} {said}: must be a number, or none", name.replace('_', "-")))?;
+    Ok(number.into())
+}
+
+fn parse_switch(said: &str) -> Result<bool, &'static str> {
+    match said {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off"),
     }
 }
 
@@ -173,7 +203,7 @@ async fn list(pool: &Pool, as_objects: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let rows = all.into_iter().map(|project| {
-        let max_running = limit(project.max_running);
+        let max_running = limit(project.max_running.as_ref());
         [
             project.alias,
             project.directory,
@@ -189,8 +219,8 @@ async fn list(pool: &Pool, as_objects: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn limit(max_running: Option<i16>) -> String {
-    max_running.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string())
+fn limit(limit: Option<&impl ToString>) -> String {
+    limit.map_or_else(|| "no limit".to_owned(), ToString::to_string)
 }
 
 fn show(project: &Profile, as_object: bool) -> anyhow::Result<()> {
@@ -198,11 +228,17 @@ fn show(project: &Profile, as_object: bool) -> anyhow::Result<()> {
         return output::json(&as_json(project));
     }
     output::text(&format!(
-        "project {}\n  directory    {}\n  description  {}\n  at once      {}\n  policy       {}\n  origin       {}\n  changed      {}\n",
+        "project {}\n  directory    {}\n  description  {}\n  at once      {}\n  calls a day  {}\n  USD a day    {}\n  sandbox      {}\n  policy       {}\n  origin       {}\n  changed      {}\n",
         project.alias,
         project.directory,
         project.description,
-        limit(project.max_running),
+        limit(project.max_running.as_ref()),
+        limit(project.max_daily_calls.as_ref()),
+        limit(project.max_daily_cost_usd.as_ref()),
+        match project.sandbox {
+            true => "on, where a host has one",
+            false => "OFF: an administrator lets its steps run without",
+        },
         project.policy,
         project.origin,
         project.updated_at.format("%F %T UTC"),
@@ -212,7 +248,8 @@ fn show(project: &Profile, as_object: bool) -> anyhow::Result<()> {
 fn as_json(project: &Profile) -> Value {
     json!({
         "alias": project.alias, "directory": project.directory, "description": project.description,
-        "max_running": project.max_running, "policy": project.policy, "origin": project.origin,
+        "max_running": project.max_running, "max_daily_calls": project.max_daily_calls,
+        "max_daily_cost_usd": project.max_daily_cost_usd, "sandbox": project.sandbox, "policy": project.policy, "origin": project.origin,
         "created_at": project.created_at, "updated_at": project.updated_at,
     })
 }

@@ -54,6 +54,12 @@ pub struct Definition {
     #[garde(custom(template_of(self.prompt)))]
     #[schema(min_items = 1, max_items = 100, example = json!(["claude", "--print", "--output-format", "json"]))]
     pub argv: Vec<String>,
+    /// The same where the step runs in a sandbox, in every role: for a program with a sandbox of its own, which cannot
+    /// be made within another. The host's bounds it then, and keeps the workspace from roles that only read.
+    #[garde(custom(template_if_any(self.prompt)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub sandboxed_argv: Vec<String>,
     /// How the program gets its prompt.
     #[garde(skip)]
     #[serde(default)]
@@ -172,6 +178,13 @@ fn template_of(prompt: PromptBy) -> impl FnOnce(&Vec<String>, &()) -> garde::Res
     move |argv, ()| check_template(argv, prompt).or_else(refuse)
 }
 
+fn template_if_any(prompt: PromptBy) -> impl FnOnce(&Vec<String>, &()) -> garde::Result {
+    move |argv, ()| match argv.is_empty() {
+        true => Ok(()),
+        false => check_template(argv, prompt).or_else(refuse),
+    }
+}
+
 fn roles_of(prompt: PromptBy) -> impl FnOnce(&BTreeMap<String, Role>, &()) -> garde::Result {
     move |roles, ()| {
         for (name, role) in roles {
@@ -279,7 +292,7 @@ mod tests {
     fn what_is_wrong_is_named_with_its_path() {
         let found = wrong(
             r#"{"argv": ["a"], "environment": ["A=B"], "tools": ["-x"], "roles": {"reviewer": {"argv": ["{tools}"]}},
-                "binaries": [{"name": "a/b"}], "output": {"format": "json", "text": {"at": ["no-slash"]}}}"#,
+                "sandboxed_argv": ["a", "{prompt}"], "binaries": [{"name": "a/b"}], "output": {"format": "json", "text": {"at": ["no-slash"]}}}"#,
         );
         let mut paths: Vec<&str> = found
             .iter()
@@ -294,6 +307,7 @@ mod tests {
                 "environment[0]",
                 "output.text.at[0]",
                 "roles",
+                "sandboxed_argv",
                 "tools[0]"
             ]
         );

@@ -8,6 +8,9 @@ use super::name::is_name;
 use super::policy::{Network, Policy};
 use super::problem::{Violation, read_valid};
 
+/// Most US dollars a limit may be.
+const MAX_COST: f64 = 1e9;
+
 /// A project to be made.
 #[derive(Clone, Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +32,20 @@ pub struct NewProject {
     #[garde(inner(range(min = 1, max = 32_767)))]
     #[schema(minimum = 1, maximum = 32_767, example = 4)]
     pub max_running: Option<i16>,
+    /// Most calls to agents of its jobs in a day (UTC); null or absent is no limit beside the host's.
+    #[garde(inner(range(min = 0)))]
+    #[schema(minimum = 0, example = 500)]
+    pub max_daily_calls: Option<i32>,
+    /// Most US dollars its jobs' agents may cost in a day (UTC), to the cent; null or absent is no limit beside the host's.
+    #[garde(inner(range(min = 0.0, max = MAX_COST)))]
+    #[schema(minimum = 0, maximum = 1_000_000_000, example = 25.0)]
+    pub max_daily_cost_usd: Option<f64>,
+    /// `false` lets its steps run without a sandbox, where hosts would have one: an administrator's word, which every
+    /// job of it and every log says.
+    #[garde(skip)]
+    #[serde(default = "yes")]
+    #[schema(default = true, example = true)]
+    pub sandbox: bool,
     /// What its jobs may do, within what their host allows. A job may ask for less, never for more.
     #[garde(dive, custom(narrow))]
     #[serde(default)]
@@ -52,6 +69,20 @@ pub struct ProjectChange {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<i16>, minimum = 1, maximum = 32_767, example = 4)]
     pub max_running: Option<Option<i16>>,
+    /// Most calls to agents of its jobs in a day (UTC); null is no limit beside the host's.
+    #[garde(inner(inner(range(min = 0))))]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i32>, minimum = 0, example = 500)]
+    pub max_daily_calls: Option<Option<i32>>,
+    /// Most US dollars its jobs' agents may cost in a day (UTC), to the cent; null is no limit beside the host's.
+    #[garde(inner(inner(range(min = 0.0, max = MAX_COST))))]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000, example = 25.0)]
+    pub max_daily_cost_usd: Option<Option<f64>>,
+    /// `false` lets its steps run without a sandbox, where hosts would have one.
+    #[garde(skip)]
+    #[schema(example = true)]
+    pub sandbox: Option<bool>,
     /// What its jobs may do; takes the place of the whole policy.
     #[garde(dive, custom(narrow_if_given))]
     pub policy: Option<Policy>,
@@ -77,6 +108,10 @@ impl ProjectChange {
     pub fn read(json: &[u8]) -> Result<Self, Vec<Violation>> {
         read_valid(json)
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Tells a field that is null from one that is absent.
@@ -116,7 +151,7 @@ fn short(text: &str, (): &()) -> garde::Result {
 fn narrow(policy: &Policy, (): &()) -> garde::Result {
     if policy.sandbox == Some(false) {
         return refuse(
-            "a project cannot turn the sandbox off; that is said on its runners' hosts, with SANDBOX=off",
+            "a policy only narrows; an administrator turns the sandbox off with the project's own `sandbox: false`, or for a host with SANDBOX=off",
         );
     }
     if policy.network == Some(Network::Allow) {

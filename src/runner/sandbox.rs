@@ -151,6 +151,11 @@ impl Sandbox {
         }
     }
 
+    /// Whether a step of a job with this policy runs in one, if it runs at all.
+    pub(super) fn confines(&self, policy: &Policy, without: bool) -> bool {
+        !self.is_off() && (!without || policy.sandbox == Some(true))
+    }
+
     /// What a step of a job with this policy runs in, in `workspace`.
     ///
     /// # Errors
@@ -164,7 +169,7 @@ impl Sandbox {
         access: Access,
     ) -> Result<Plan, Failure> {
         let refused = |sentence: &str| Failure::new(Code::Policy, sentence);
-        if without && policy.sandbox != Some(true) && !matches!(self.found, Found::Off(_)) {
+        if without && policy.sandbox != Some(true) && !self.is_off() {
             return match policy.network {
                 Some(Network::Deny) => Err(refused(
                     "The job denies its steps the network, which needs a sandbox, and an administrator has turned it off for this project; leave policy.network out, or have the sandbox turned on again.",

@@ -9,6 +9,7 @@ use super::job::{Reach, reach};
 use super::{Executor, Result};
 use crate::domain::id::ProjectId;
 use crate::domain::page::{Cursor, Page};
+use crate::domain::project::NewProject;
 
 /// A project as jobs need it.
 #[derive(Clone, Debug)]
@@ -91,6 +92,12 @@ pub struct Profile {
     pub description: String,
     /// How many of its jobs may run at once.
     pub max_running: Option<i16>,
+    /// Most calls to agents of its jobs in a day.
+    pub max_daily_calls: Option<i32>,
+    /// Most US dollars its jobs' agents may cost in a day.
+    pub max_daily_cost_usd: Option<f64>,
+    /// `false` lets its steps run without a sandbox.
+    pub sandbox: bool,
     /// What its jobs may do.
     pub policy: Value,
     /// `administrator`, `environment` or `dev`.
@@ -110,7 +117,8 @@ pub async fn find(db: impl Executor<'_>, alias: &str, projects: Reach<'_>) -> Re
     let projects = reach(projects);
     let found = sqlx::query_as!(
         Profile,
-        "select id, alias, directory, description, max_running, policy, origin, created_at, updated_at
+        "select id, alias, directory, description, max_running, max_daily_calls,
+                max_daily_cost_usd::float8 as max_daily_cost_usd, sandbox, policy, origin, created_at, updated_at
            from project where alias = $1 and ($2::uuid[] is null or id = any ($2))",
         alias,
         projects.as_deref(),
@@ -134,7 +142,8 @@ pub async fn page(
     let projects = reach(projects);
     let found = sqlx::query_as!(
         Profile,
-        "select id, alias, directory, description, max_running, policy, origin, created_at, updated_at
+        "select id, alias, directory, description, max_running, max_daily_calls,
+                max_daily_cost_usd::float8 as max_daily_cost_usd, sandbox, policy, origin, created_at, updated_at
            from project
           where ($1::uuid[] is null or id = any ($1)) and ($2::uuid is null or id > $2)
           order by id limit $3",
@@ -152,25 +161,23 @@ pub async fn page(
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away or refuses a value.
-pub async fn insert(
-    db: impl Executor<'_>,
-    alias: &str,
-    directory: &str,
-    description: &str,
-    max_running: Option<i16>,
-    policy: &Value,
-) -> Result<Option<Profile>> {
+pub async fn insert(db: impl Executor<'_>, new: &NewProject) -> Result<Option<Profile>> {
     let made = sqlx::query_as!(
         Profile,
-        "insert into project (id, alias, directory, description, max_running, policy) values ($1, $2, $3, $4, $5, $6)
+        "insert into project (id, alias, directory, description, max_running, max_daily_calls, max_daily_cost_usd, sandbox, policy)
+         values ($1, $2, $3, $4, $5, $6, $7::float8::numeric, $8, $9)
          on conflict on constraint project_alias_is_unique do nothing
-         returning id, alias, directory, description, max_running, policy, origin, created_at, updated_at",
+         returning id, alias, directory, description, max_running, max_daily_calls,
+                   max_daily_cost_usd::float8 as max_daily_cost_usd, sandbox, policy, origin, created_at, updated_at",
         ProjectId::generate().0,
-        alias,
-        directory,
-        description,
-        max_running,
-        policy,
+        new.alias,
+        new.directory,
+        new.description,
+        new.max_running,
+        new.max_daily_calls,
+        new.max_daily_cost_usd,
+        new.sandbox,
+        serde_json::to_value(&new.policy).unwrap_or_default(),
     )
     .fetch_optional(db)
     .await?;
@@ -185,15 +192,20 @@ pub async fn insert(
 pub async fn update(db: impl Executor<'_>, project: &Profile) -> Result<Option<Profile>> {
     let changed = sqlx::query_as!(
         Profile,
-        "update project set directory = $3, description = $4, max_running = $5, policy = $6,
+        "update project set directory = $3, description = $4, max_running = $5, max_daily_calls = $6,
+                            max_daily_cost_usd = $7::float8::numeric, sandbox = $8, policy = $9,
                             updated_at = greatest(now(), updated_at + interval '1 microsecond')
           where id = $1 and updated_at = $2
-         returning id, alias, directory, description, max_running, policy, origin, created_at, updated_at",
+         returning id, alias, directory, description, max_running, max_daily_calls,
+                   max_daily_cost_usd::float8 as max_daily_cost_usd, sandbox, policy, origin, created_at, updated_at",
         project.id.0,
         project.updated_at,
         project.directory,
         project.description,
         project.max_running,
+        project.max_daily_calls,
+        project.max_daily_cost_usd,
+        project.sandbox,
         project.policy,
     )
     .fetch_optional(db)

@@ -35,7 +35,8 @@ pub enum RenderError {
 }
 
 impl Definition {
-    /// The program to be run in `role`, with `allowed` tools of those it has (none is all), to be asked `prompt`.
+    /// The program to be run in `role`, with `allowed` tools of those it has (none is all), to be asked `prompt`, in
+    /// a sandbox or not.
     ///
     /// # Errors
     ///
@@ -45,12 +46,14 @@ impl Definition {
         role: Option<&str>,
         allowed: &[String],
         prompt: &str,
+        sandboxed: bool,
     ) -> Result<Invocation, RenderError> {
         if prompt.contains('\0') {
             return Err(RenderError::Nul);
         }
         let role = role.and_then(|role| self.roles.get(role));
         let template = match role {
+            _ if sandboxed && !self.sandboxed_argv.is_empty() => &self.sandboxed_argv,
             Some(role) if !role.argv.is_empty() => &role.argv,
             _ => &self.argv,
         };
@@ -129,18 +132,18 @@ mod tests {
     fn a_prompt_is_one_argument_whatever_it_holds() {
         let agent = definition(r#"{"argv": ["a", "--prompt={prompt}", "--fast"], "prompt": "argument"}"#);
         for prompt in ["--yolo", "a b", "$(rm -rf /)", "\"; x\n'", "{tools}", "--", ""] {
-            let call = agent.render(None, &[], prompt).unwrap();
+            let call = agent.render(None, &[], prompt, false).unwrap();
             assert_eq!(call.argv, ["a", &format!("--prompt={prompt}"), "--fast"]);
             assert_eq!(call.stdin, None);
         }
         let guarded = definition(r#"{"argv": ["a", "--", "{prompt}"], "prompt": "argument"}"#);
         assert_eq!(
-            guarded.render(None, &[], "--yolo").unwrap().argv,
+            guarded.render(None, &[], "--yolo", false).unwrap().argv,
             ["a", "--", "--yolo"]
         );
-        assert_eq!(agent.render(None, &[], "a\0b"), Err(RenderError::Nul));
+        assert_eq!(agent.render(None, &[], "a\0b", false), Err(RenderError::Nul));
         assert!(matches!(
-            agent.render(None, &[], &"x".repeat(200_000)),
+            agent.render(None, &[], &"x".repeat(200_000), false),
             Err(RenderError::TooLong(_))
         ));
     }
@@ -151,7 +154,11 @@ mod tests {
             r#"{"argv": ["a", "--write", "--tools={tools}"], "tools": ["Read", "Bash"],
                 "roles": {"reviewer": {"argv": ["a", "--read", "--tools={tools}"], "tools": ["Read"], "reads_only": true}}}"#,
         );
-        let argv = |role, allowed: &[&str]| agent.render(role, &tools(allowed), "p").map(|call| call.argv);
+        let argv = |role, allowed: &[&str]| {
+            agent
+                .render(role, &tools(allowed), "p", false)
+                .map(|call| call.argv)
+        };
         assert_eq!(argv(None, &[]).unwrap(), ["a", "--write", "--tools=Read,Bash"]);
         assert_eq!(
             argv(Some("poet"), &["Bash(git:*)"]).unwrap(),
@@ -168,7 +175,7 @@ mod tests {
         assert!(agent.reads_only(Some("reviewer")) && !agent.reads_only(None));
         let none = definition(r#"{"argv": ["a"]}"#);
         assert_eq!(
-            none.render(None, &tools(&["Read"]), "p"),
+            none.render(None, &tools(&["Read"]), "p", false),
             Err(RenderError::NoTools)
         );
     }
@@ -177,7 +184,7 @@ mod tests {
     fn names_of_tools_are_without_their_patterns() {
         let agent = definition(r#"{"argv": ["a", "--only={tool_names}"], "tools": ["Bash", "Read"]}"#);
         let call = agent
-            .render(None, &tools(&["Bash(git:*)", "Bash(ls:*)", "Read"]), "p")
+            .render(None, &tools(&["Bash(git:*)", "Bash(ls:*)", "Read"]), "p", false)
             .unwrap();
         assert_eq!(
             (call.argv[1].as_str(), call.stdin.as_deref()),

@@ -121,9 +121,17 @@ impl Asking<'_> {
 
     /// Checks that the agent's programs are here, and makes its arguments.
     async fn prepare(&self, definition: &Definition, prompt: &str) -> Result<Invocation, Failure> {
-        let Self { settings, step, .. } = self;
+        let Self {
+            settings,
+            step,
+            place,
+            ..
+        } = self;
+        let sandboxed = settings
+            .sandbox
+            .confines(&place.spec.policy, place.job.without_sandbox);
         let mut call = definition
-            .render(step.role.as_deref(), &step.allowed_tools, prompt)
+            .render(step.role.as_deref(), &step.allowed_tools, prompt, sandboxed)
             .map_err(|error| {
                 let sentence = format!("Agent {:?} cannot be called so: {error}.", step.agent);
                 Failure::new(Code::Policy, sentence)

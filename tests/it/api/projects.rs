@@ -234,3 +234,79 @@ async fn policy_of_a_project_narrows_every_job_that_comes_in() {
         .unwrap();
     assert_eq!(plain["spec"].get("policy"), None);
 }
+
+#[tokio::test]
+async fn the_sandbox_and_the_budget_of_a_project_are_an_administrators_to_say_and_are_shown() {
+    let server = Server::start().await;
+    let shown = |answer: Value| {
+        (
+            answer["sandbox"].clone(),
+            answer["max_daily_calls"].clone(),
+            answer["max_daily_cost_usd"].clone(),
+        )
+    };
+    let said = json!({"sandbox": false, "max_daily_calls": 0, "max_daily_cost_usd": 2.5});
+    let before: Value = server
+        .get("/api/v1/projects/demo")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(shown(before), (json!(true), Value::Null, Value::Null));
+    let changed = change(&server, "demo", None, &said).await;
+    assert_eq!(changed.status(), 200);
+    assert_eq!(
+        shown(changed.json().await.unwrap()),
+        (json!(false), json!(0), json!(2.5))
+    );
+    let event = "select detail ->> 'sandbox' || ' ' || (detail ->> 'max_daily_cost_usd') from event where kind = 'project.changed'";
+    assert_eq!(ask(&server.pool, event).await, "false 2.5");
+    let job = server.job("demo").await;
+    let job: Value = server
+        .get(&format!("/api/v1/jobs/{job}"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(job["sandbox"], false, "every job of it says so");
+    let changed = change(
+        &server,
+        "demo",
+        None,
+        &json!({"sandbox": true, "max_daily_calls": null}),
+    )
+    .await;
+    assert_eq!(
+        shown(changed.json().await.unwrap()),
+        (json!(true), Value::Null, json!(2.5))
+    );
+    for wrong in [
+        json!({"policy": {"sandbox": false}}),
+        json!({"max_daily_calls": -1}),
+        json!({"max_daily_cost_usd": -0.01}),
+        json!({"max_daily_cost_usd": 1e10}),
+        json!({"sandbox": "off"}),
+    ] {
+        let refused = change(&server, "demo", None, &wrong).await;
+        assert_eq!(refused.status(), 422, "{wrong}");
+    }
+    let admin = server
+        .token(&[Scope::Admin], &[server.project("demo").await])
+        .await;
+    let refused = server
+        .anonymous(Method::PATCH, "/api/v1/projects/demo")
+        .bearer_auth(&admin)
+        .json(&json!({"sandbox": false}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        refused.status(),
+        403,
+        "who administers one project runs nothing bare on the host"
+    );
+}

@@ -66,10 +66,20 @@ async fn project_is_made_shown_limited_listed_and_removed() {
         policy,
         "--max-running",
         "none",
+        "--sandbox",
+        "off",
+        "--max-daily-cost-usd",
+        "12.50",
     ]);
+    let said = operator.out(&["project", "show", "shop"]);
+    assert!(said.contains("sandbox      OFF: an administrator"), "{said}");
     let shown = operator.json(&["project", "show", "shop", "--json"]);
     assert_eq!(shown["max_running"], Value::Null);
     assert_eq!(shown["policy"]["limits"]["memory_mb"], 512);
+    assert_eq!(
+        (&shown["sandbox"], &shown["max_daily_cost_usd"]),
+        (&Value::Bool(false), &serde_json::json!(12.5))
+    );
     assert_eq!(shown["directory"], "/srv/shop", "what was not named stays");
 
     let list = operator.out(&["project", "list"]);

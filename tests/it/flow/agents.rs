@@ -238,6 +238,31 @@ async fn an_agent_is_told_what_came_before_within_bounds_and_the_cut_is_said() {
 }
 
 #[tokio::test]
+async fn a_program_with_a_sandbox_of_its_own_leaves_that_to_the_hosts_where_there_is_one() {
+    let says = "printf '{\"type\":\"item.completed\",\"item\":{\"type\":\"agent_message\",\"text\":\"%s\"}}\\n' \"$*\"";
+    let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && {{ echo 0.169.0; exit 0; }}\n{says}\n");
+    for (sandbox, expected) in [("off", "read-only"), ("bwrap", "danger-full-access")] {
+        if sandbox != "off" && !std::path::Path::new("/usr/bin/bwrap").is_file() {
+            eprintln!("not tried: bubblewrap is not installed");
+            return;
+        }
+        let ground = Ground::new().await;
+        ground.install("codex", "0.169.0", "", "");
+        let bin = ground.place("bin");
+        std::fs::write(format!("{bin}/codex"), &script).unwrap();
+        let job = ground.asks_agent("codex", json!({ "role": "reviewer" })).await;
+        let _runner = ground.real(&[
+            ("SANDBOX", sandbox),
+            ("SANDBOX_READABLE", &bin),
+            ("NETWORK_POLICY", "allow"),
+        ]);
+        ground.reaches(job, "succeeded").await;
+        let used = ground.used().await;
+        assert!(used.contains(&format!("--sandbox={expected} -")), "{used}");
+    }
+}
+
+#[tokio::test]
 async fn a_new_agent_is_one_command_and_no_code() {
     let ground = Ground::new().await;
     ground.install("poet", "0.1", r#"{"poem": "roses", "cost": {"usd": 0.5}}"#, "");

@@ -32,7 +32,8 @@ pub(super) const GEMINI: &str = r#"Loaded cached credentials.
 /// As `kimi --output-format=stream-json` does: <https://moonshotai.github.io/kimi-code/en/reference/kimi-command>.
 pub(super) const KIMI: &str = r#"{"role":"assistant","content":"Let me look at the directory.","tool_calls":[{"type":"function","id":"tc_1","function":{"name":"Shell","arguments":"{\"command\":\"ls\"}"}}]}
 {"role":"tool","tool_call_id":"tc_1","content":"file1.py\nfile2.py"}
-{"role":"assistant","content":[{"type":"text","text":"There are two "},{"type":"text","text":"Python files."}]}"#;
+{"role":"assistant","content":[{"type":"text","text":"There are two "},{"type":"text","text":"Python files."}]}
+{"role":"meta","type":"session.resume_hint","session_id":"session_01k2","command":"kimi -r session_01k2","content":"To resume this session: kimi -r session_01k2"}"#;
 
 #[tokio::test]
 async fn every_agent_is_understood_as_it_is_documented() {
@@ -65,7 +66,7 @@ async fn every_agent_is_understood_as_it_is_documented() {
             "kimi",
             "kimi, version 1.2.3",
             KIMI,
-            " | There are two Python files.",
+            "session_01k2 | There are two Python files.",
         ),
     ] {
         let ground = Ground::new().await;
