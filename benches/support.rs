@@ -190,7 +190,7 @@ impl Server {
             directory: self.directory.clone(),
         };
         let pool = database.pool(1);
-        let project = self.directory.join("project");
+        let project = database.project();
         std::fs::create_dir_all(&project).unwrap();
         project::put(&pool, "bench", project.to_str().unwrap(), "administrator")
             .await
@@ -226,6 +226,11 @@ pub(crate) struct Database {
 }
 
 impl Database {
+    /// The directory of the project named `bench`.
+    pub(crate) fn project(&self) -> PathBuf {
+        self.directory.join("project")
+    }
+
     pub(crate) fn pool(&self, connections: u32) -> Pool {
         pools::pool(&self.url, "bench", connections).unwrap()
     }

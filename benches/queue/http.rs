@@ -20,9 +20,11 @@ impl Api {
     /// Starts one, and waits until it knows its token.
     pub(super) async fn start(database: &Database, pool: &Pool) -> Self {
         let tokens = format!("{TOKEN}=bench");
+        // Where it was made: an alias of the environment moves the project.
+        let alias = format!("bench={}", database.project().display());
         let environment = [
             ("WEBHOOK_TOKENS", tokens.as_str()),
-            ("PROJECT_ALIASES", "bench=/srv/bench"),
+            ("PROJECT_ALIASES", alias.as_str()),
             ("WEBHOOK_RATE_LIMIT_MAX_REQUESTS", "0"),
         ];
         let mut service = database.service(&["api", "--bind", "127.0.0.1:0"], &environment);
