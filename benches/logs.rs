@@ -102,7 +102,7 @@ async fn round(options: &Options, pool: &Pool, database: &Database, program: &st
         &json!({ "step_id": "a", "argv": ["perl", "-e", program], "idle_timeout_sec": 0 }),
     )
     .await;
-    while ask(pool, "count(*) = 100 from job where state = 'running'").await != "true" {
+    while ask(pool, "select count(*) = 100 from job where state = 'running'").await != "true" {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // The start of a hundred processes is not what is measured.
@@ -130,7 +130,7 @@ async fn round(options: &Options, pool: &Pool, database: &Database, program: &st
 }
 
 async fn written(pool: &Pool) -> f64 {
-    ask(pool, "count(*) from log").await.parse().unwrap()
+    ask(pool, "select count(*) from log").await.parse().unwrap()
 }
 
 async fn put(pool: &Pool, queue: &str, number: usize, step: &serde_json::Value) {
