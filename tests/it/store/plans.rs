@@ -20,9 +20,15 @@ use crate::support::{ask, database, tell};
 
 /// Rows of every state, most of them ended, as in a table that was in use for long.
 const FILL: &str = "
+    -- A worker that comes by changes the statistics, and reads a table for each range of an index that it sums up.
     alter table job set (autovacuum_enabled = false);
     alter table job_spec set (autovacuum_enabled = false);
-    alter index step_by_time set (autosummarize = off); -- a worker that sums up a range reads the table
+    alter table job_tag set (autovacuum_enabled = false);
+    alter table event set (autovacuum_enabled = false);
+    alter table attempt set (autovacuum_enabled = false);
+    alter table step set (autovacuum_enabled = false);
+    alter table log set (autovacuum_enabled = false);
+    alter index step_by_time set (autosummarize = off);
     alter index attempt_by_time set (autosummarize = off);
     alter index event_by_time set (autosummarize = off);
     insert into job (id, project_id, queue, state, priority, run_at, max_attempts, attempt, started_at, finished_at)
