@@ -303,8 +303,11 @@ async fn what_a_step_printed_and_how_it_ended_is_stored() {
 
 #[tokio::test]
 async fn services_wait_for_the_schema_and_say_what_is_missing() {
-    let database = crate::support::empty_database().await;
-    let environment = [("DATABASE_URL", database.url.expose())];
+    let (database, directory) = (crate::support::empty_database().await, scratch());
+    let environment = [
+        ("DATABASE_URL", database.url.expose()),
+        ("WORKSPACES_ROOT", directory.to_str().unwrap()),
+    ];
     let mut runner = Program::start(&["runner"], &environment);
     let mut scheduler = Program::start(&["scheduler"], &environment);
     runner.hear("orchestrator migrate");
