@@ -15,7 +15,7 @@ pub(super) async fn look(
         checks.push(Check::warn(
             "sandbox",
             format!("steps of {} run without a sandbox", without.join(", ")),
-            "unless their authors may do all the services' user may: update project set sandbox = true where alias = '…'",
+            "unless their authors may do all the services' user may: orchestrator project set ALIAS --sandbox on",
         ));
     }
     let budgets = spending::nearly_spent(pool, &runner::host(), settings.budget).await?;

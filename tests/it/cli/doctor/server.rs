@@ -180,7 +180,8 @@ async fn doctor_names_projects_without_a_sandbox_and_budgets_near_their_end() {
     tell(&pool, "update project set sandbox = false").await;
     let said = says_to_people(database.url.expose());
     assert!(
-        said.contains("WARN  sandbox       steps of demo run without a sandbox"),
+        said.contains("WARN  sandbox       steps of demo run without a sandbox")
+            && said.contains("orchestrator project set ALIAS --sandbox on"),
         "{said}"
     );
     tell(
