@@ -169,7 +169,7 @@ impl Sandbox {
         access: Access,
     ) -> Result<Plan, Failure> {
         let refused = |sentence: &str| Failure::new(Code::Policy, sentence);
-        if without && policy.sandbox != Some(true) && !self.is_off() {
+        if !self.is_off() && !self.confines(policy, without) {
             return match policy.network {
                 Some(Network::Deny) => Err(refused(
                     "The job denies its steps the network, which needs a sandbox, and an administrator has turned it off for this project; leave policy.network out, or have the sandbox turned on again.",
