@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
-use tokio_util::sync::CancellationToken;
 
 /// How much longer than a drain the service manager lets a stopping process be.
 const GRACE: Duration = Duration::from_secs(30);
@@ -60,10 +59,9 @@ impl Alive {
         self.tell(&[NotifyState::Status(status)]);
     }
 
-    /// Waits for `stop`, and then asks for the time that letting work finish for up to `drain` takes,
-    /// whatever the unit allows.
-    pub async fn stopping(self, stop: CancellationToken, drain: Duration) {
-        stop.cancelled().await;
+    /// The service stops, and asks for the time that letting work finish for up to `drain` takes, whatever the unit
+    /// allows.
+    pub fn stopping(&self, drain: Duration) {
         let longest = format!("EXTEND_TIMEOUT_USEC={}", (drain + GRACE).as_micros());
         self.tell(&[
             NotifyState::Stopping,

@@ -12,12 +12,13 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens for signals: the first `TERM` or `INT` is soft, the second is hard.
+    /// Listens for signals: the first `TERM` or `INT` is soft, the second is hard. Before anybody hears of the first,
+    /// `tell` is called: who has nothing left to do may be gone at once.
     ///
     /// # Errors
     ///
     /// When the process cannot listen for signals.
-    pub fn on_signals() -> std::io::Result<Self> {
+    pub fn on_signals(tell: impl Fn() + Send + 'static) -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let stop = Self::default();
         let (mut terminate, mut interrupt) =
@@ -31,6 +32,7 @@ impl Stop {
                     return told.hard();
                 }
                 tracing::info!("asked to stop: nothing new is begun");
+                tell();
                 told.soft.cancel();
             }
         });

@@ -44,7 +44,11 @@ const RATE_LIMIT: u32 = 60_000;
 
 impl Api {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let stop = Stop::on_signals()?;
+        let alive = Alive::start();
+        let stop = Stop::on_signals({
+            let alive = alive.clone();
+            move || alive.stopping(api::GRACE)
+        })?;
         let pool = store::database::pool(
             &self.database.database_url,
             "orchestrator-api",
@@ -53,9 +57,7 @@ impl Api {
         let keys = self.secrets.keyring().map_err(anyhow::Error::msg)?;
         let listener = listen(&self.api).await?;
         let hints = Hints::start(pool.clone());
-        let alive = Alive::start();
         let address = listener.local_addr()?;
-        tokio::spawn(alive.clone().stopping(stop.soft.clone(), api::GRACE));
         tokio::spawn({
             let (pool, environment, stop) = (pool.clone(), self.environment, stop.clone());
             async move {

@@ -65,7 +65,7 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let stop = Stop::on_signals()?;
+        let stop = Stop::on_signals(|| ())?;
         // First, because it is what fails most often and costs nothing to find out.
         let listener = api::listen(&self.api).await?;
         let ground = Ground::prepare(self.data_dir.clone(), self.database_url.clone()).await?;

@@ -38,7 +38,11 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let stop = Stop::on_signals()?;
+        let alive = Alive::start();
+        let stop = Stop::on_signals({
+            let (alive, drain) = (alive.clone(), self.runner.runner_drain_sec);
+            move || alive.stopping(drain)
+        })?;
         telemetry::expose(self.metrics.metrics_bind).await?;
         let config::Database {
             database_url,
@@ -46,12 +50,6 @@ impl Runner {
         } = self.database;
         let pool = store::database::pool(&database_url, "orchestrator-runner", database_max_connections)?;
         let root = self.runner.workspaces_root.clone();
-        let alive = Alive::start();
-        tokio::spawn(
-            alive
-                .clone()
-                .stopping(stop.soft.clone(), self.runner.runner_drain_sec),
-        );
         let mut settings = settings(&self.runner, root, objects(&self.artifacts)?, false).await?;
         settings.alive = alive.clone();
         alive.status("waiting for the database or its schema; the log says which");

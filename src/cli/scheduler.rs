@@ -38,7 +38,11 @@ pub(super) struct Scheduler {
 
 impl Scheduler {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let stop = Stop::on_signals()?;
+        let alive = Alive::start();
+        let stop = Stop::on_signals({
+            let alive = alive.clone();
+            move || alive.stopping(Duration::ZERO)
+        })?;
         telemetry::expose(self.metrics.metrics_bind).await?;
         let config::Database {
             database_url,
@@ -48,8 +52,6 @@ impl Scheduler {
         let keys = self.secrets.keyring().map_err(anyhow::Error::msg)?;
         let deliverer = callbacks::deliverer(&pool, keys, &self.callbacks)?;
         let hints = Hints::start(pool.clone());
-        let alive = Alive::start();
-        tokio::spawn(alive.clone().stopping(stop.soft.clone(), Duration::ZERO));
         alive.status("waiting for the database or its schema; the log says which");
         database::refuse_lent(pool.clone(), stop.clone()).await?;
         if schema::wait(&pool, &stop.soft).await {
