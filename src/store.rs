@@ -44,8 +44,8 @@ pub mod workspace;
 
 mod error;
 mod named;
+mod pool;
 
 pub use error::{Error, Result};
-pub use sqlx::{
-    PgConnection as Connection, PgExecutor as Executor, PgPool as Pool, PgTransaction as Transaction,
-};
+pub use pool::Pool;
+pub use sqlx::{PgConnection as Connection, PgExecutor as Executor, PgTransaction as Transaction};

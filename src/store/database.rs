@@ -58,7 +58,7 @@ pub fn pool(url: &DatabaseUrl, application: &str, max: u32) -> Result<Pool> {
                 .map(|_| ())
             })
         });
-    Ok(pool.connect_lazy_with(options(url, application)?))
+    Ok(Pool::of(pool.connect_lazy_with(options(url, application)?)))
 }
 
 /// Rounds of looking whether two connections stay apart.

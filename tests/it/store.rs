@@ -3,6 +3,7 @@
 mod claim;
 mod constraints;
 mod plans;
+mod pool;
 
 use std::time::Duration;
 

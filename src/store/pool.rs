@@ -1,0 +1,274 @@
+//! Connections: the driver's pool, and in front of it the few that were used last.
+//!
+//! The driver's pool asks the server whether a connection is good before it lends it, and once more when it has it back, so that
+//! one statement costs three round trips; and it lends the one that waited longest, so that a statement is planned
+//! anew on every connection there is. A connection whose statement just came to its end is known to be good: it
+//! stays here for the next. One that was left in the middle of something goes back to the driver's pool, which sees to it.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, TryFutureExt as _, TryStreamExt as _};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::{
+    Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, PgTransaction, Postgres,
+    SqlStr,
+};
+
+/// Most connections that are kept here: more do not make a server faster, and transactions want some as well.
+const MOST: u32 = 4;
+/// How long a connection is taken for good without being asked.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long a connection is kept from the driver's pool, which closes those that are old or idle.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Connections to one database. Cheap to clone.
+///
+/// A statement is run on `&Pool`; a transaction begins with [`Pool::begin`].
+#[derive(Clone)]
+pub struct Pool {
+    all: PgPool,
+    front: Arc<Mutex<Front>>,
+}
+
+/// What is kept in front of the driver's pool.
+struct Front {
+    spare: Vec<Spare>,
+    most: usize,
+    /// Who waits for the driver's pool: what comes back while somebody does goes there.
+    waiting: usize,
+}
+
+/// A connection on which nothing is under way.
+#[derive(Debug)]
+struct Spare {
+    connection: PoolConnection<Postgres>,
+    /// When the driver's pool lent it.
+    lent: Instant,
+    /// When it was used last.
+    used: Instant,
+}
+
+/// Somebody who waits for the driver's pool.
+struct Waiting<'a>(&'a Pool);
+
+impl Pool {
+    pub(super) fn of(all: PgPool) -> Self {
+        let most = all.options().get_max_connections().saturating_sub(1).min(MOST);
+        let front = Front {
+            spare: Vec::new(),
+            most: most as usize,
+            waiting: 0,
+        };
+        Self {
+            all,
+            front: Arc::new(Mutex::new(front)),
+        }
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    ///
+    /// The driver's, when there is no connection to be had.
+    pub async fn begin(&self) -> sqlx::Result<PgTransaction<'static>> {
+        let _waiting = self.wait();
+        #[expect(clippy::disallowed_methods, reason = "what `app` calls")]
+        let transaction = PgPool::begin(&self.all);
+        transaction.await
+    }
+
+    /// A connection of one's own, until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The driver's, when there is none to be had.
+    pub async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        let _waiting = self.wait();
+        self.all.acquire().await
+    }
+
+    /// Closes all connections, each when it is given back.
+    pub async fn close(&self) {
+        let spare = std::mem::take(&mut self.front().spare);
+        drop(spare);
+        self.all.close().await;
+    }
+
+    fn front(&self) -> MutexGuard<'_, Front> {
+        self.front.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the driver's pool, and lets it have what is spare if it has nothing.
+    fn wait(&self) -> Waiting<'_> {
+        let mut front = self.front();
+        front.waiting += 1;
+        if self.all.num_idle() == 0 {
+            drop(front.spare.pop());
+        }
+        Waiting(self)
+    }
+
+    /// The connection that was used last, or another. Whoever has it says when nothing is under way on it any more;
+    /// otherwise it is dropped, and the driver's pool sees to it.
+    ///
+    /// # Errors
+    ///
+    /// The driver's, when there is none to be had.
+    pub async fn lend(&self) -> sqlx::Result<Lent<'_>> {
+        loop {
+            let spare = {
+                let mut front = self.front();
+                let spare = front.spare.pop();
+                if spare.is_none() {
+                    front.waiting += 1;
+                }
+                spare
+            };
+            let Some(mut spare) = spare else { break };
+            if spare.used.elapsed() < FRESH || spare.connection.ping().await.is_ok() {
+                return Ok(Lent { pool: self, spare });
+            }
+        }
+        let _waiting = Waiting(self);
+        let connection = self.all.acquire().await?;
+        let now = Instant::now();
+        let spare = Spare {
+            connection,
+            lent: now,
+            used: now,
+        };
+        Ok(Lent { pool: self, spare })
+    }
+
+    fn keep(&self, mut spare: Spare) {
+        let mut front = self.front();
+        let wanted = front.waiting == 0 && front.spare.len() < front.most && !self.all.is_closed();
+        if wanted && spare.lent.elapsed() < KEPT {
+            spare.used = Instant::now();
+            front.spare.push(spare);
+        }
+    }
+}
+
+/// A connection in somebody's hands.
+#[derive(Debug)]
+pub struct Lent<'a> {
+    pool: &'a Pool,
+    spare: Spare,
+}
+
+impl Lent<'_> {
+    /// Begins a transaction on it.
+    ///
+    /// # Errors
+    ///
+    /// The driver's, when the connection is lost.
+    pub async fn begin(&mut self) -> sqlx::Result<PgTransaction<'_>> {
+        PgConnection::begin(self).await
+    }
+
+    /// Gives it back; nothing is under way on it.
+    pub fn done(self) {
+        self.pool.keep(self.spare);
+    }
+}
+
+impl Deref for Lent<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.spare.connection
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.spare.connection
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.front().waiting -= 1;
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        // Nobody is left to give them back to, and perhaps no runtime to do it.
+        self.spare
+            .drain(..)
+            .for_each(|spare| drop(spare.connection.detach()));
+    }
+}
+
+impl Deref for Pool {
+    type Target = PgPool;
+
+    fn deref(&self) -> &PgPool {
+        &self.all
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Pool").field(&self.all).finish()
+    }
+}
+
+impl<'p> Executor<'p> for &'p Pool {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Either<PgQueryResult, PgRow>>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let answer = async move {
+            let mut lent = self.lend().await?;
+            // All of it, so that the connection can be kept: there is no list without a bound.
+            let rows: Vec<_> = lent.fetch_many(query).try_collect().await?;
+            lent.done();
+            Ok(stream::iter(rows.into_iter().map(Ok)))
+        };
+        Box::pin(answer.try_flatten_stream())
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<PgRow>>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let answer = async move {
+            let mut lent = self.lend().await?;
+            let row = lent.fetch_optional(query).await?;
+            lent.done();
+            Ok(row)
+        };
+        answer.boxed()
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, sqlx::Result<PgStatement>>
+    where
+        'p: 'e,
+    {
+        self.all.prepare_with(sql, parameters)
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Postgres>>>
+    where
+        'p: 'e,
+    {
+        self.all.describe(sql)
+    }
+}
