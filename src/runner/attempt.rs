@@ -104,6 +104,7 @@ impl Attempt<'_> {
             over_at: spec.timeout_sec.map(|seconds| {
                 Instant::now() + Duration::from_secs(seconds.into()).saturating_sub(past.spent)
             }),
+            noted: false,
             workspace,
             log,
         };
@@ -125,6 +126,8 @@ struct Walk<'a> {
     skip: bool,
     /// When the job's time is over.
     over_at: Option<Instant>,
+    /// Whether the tables know of the workspace.
+    noted: bool,
     workspace: Workspace,
     log: Log<'a>,
 }
@@ -142,7 +145,7 @@ impl Walk<'_> {
             let (position, mut record) = match self.flow.next() {
                 Next::End(failure) => return Ok((ended(failure), None)),
                 Next::Run(position) if !std::mem::take(&mut self.skip) => {
-                    (position, self.run(position, ordinal).await)
+                    (position, self.run(position, ordinal).await?)
                 }
                 Next::Run(position) | Next::Skip(position) => (
                     position,
@@ -155,6 +158,10 @@ impl Walk<'_> {
             }
             if let Some(end) = self.decide(position, &mut record) {
                 return Ok((end, Some(record)));
+            }
+            // Whoever goes on from here must be able to make it again.
+            if !std::mem::replace(&mut self.noted, true) {
+                self.attempt.note(&self.workspace).await?;
             }
             let position = i16::try_from(self.flow.position()).unwrap_or(i16::MAX);
             self.attempt.record(&record, position).await?;
@@ -195,7 +202,9 @@ impl Walk<'_> {
         }
     }
 
-    async fn run(&mut self, position: usize, ordinal: i16) -> StepRecord {
+    /// Runs a step. The tables hear of the workspace meanwhile: it is of no use to anybody before a step is recorded, and
+    /// a program need not wait for a commit to begin.
+    async fn run(&mut self, position: usize, ordinal: i16) -> Result<StepRecord, Stop> {
         let place = step::Place {
             job: self.attempt.job,
             spec: self.spec,
@@ -214,9 +223,14 @@ impl Walk<'_> {
         } = self.attempt;
         let step = &self.spec.steps[position];
         let span = tracing::info_span!("step", step.id = step.step_id, step.agent = step.agent);
-        step::run(settings, session, step, &place, &mut self.log, brake)
-            .instrument(span)
-            .await
+        let running = step::run(settings, session, step, &place, &mut self.log, brake).instrument(span);
+        if std::mem::replace(&mut self.noted, true) {
+            return Ok(running.await);
+        }
+        match tokio::join!(running, self.attempt.note(&self.workspace)) {
+            (_, Err(stop)) if brake.reason().is_none() => Err(stop),
+            (record, _) => Ok(record),
+        }
     }
 
     fn place(&self, position: usize, ordinal: i16) -> (i16, i16) {

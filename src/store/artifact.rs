@@ -47,35 +47,8 @@ pub async fn hold(db: &mut Connection, runner: RunnerId, fence: Fence, patience:
     Ok(held.is_some())
 }
 
-/// Forgets what of a job lies below `directory`, or, without one, at the top, and is not among `paths`; answers
-/// with what it was.
-///
-/// # Errors
-///
-/// [`super::Error`] when PostgreSQL is away.
-pub async fn prune(
-    db: impl Executor<'_>,
-    job: JobId,
-    directory: Option<&str>,
-    paths: &[&str],
-) -> Result<Vec<String>> {
-    let gone = sqlx::query_scalar!(
-        r#"
-        delete from artifact
-         where job_id = $1 and path <> all ($3)
-           and case when $2::text is null then position('/' in path) = 0 else starts_with(path, $2 || '/') end
-        returning path
-        "#,
-        job.0,
-        directory,
-        paths as &[&str],
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(gone)
-}
-
-/// Notes artifacts of a job, in place of those that were there under the same path.
+/// Notes artifacts of a job, those of its step number `ordinal` below the directory given with it, or the job's own at the
+/// top, in place of those that were there. Answers with the paths of what was there and no longer is.
 ///
 /// # Errors
 ///
@@ -83,33 +56,40 @@ pub async fn prune(
 pub async fn put(
     db: impl Executor<'_>,
     fence: Fence,
-    ordinal: Option<i16>,
+    step: Option<(i16, &str)>,
     artifacts: &[NewArtifact],
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let paths: Vec<&str> = artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
     let sizes: Vec<i64> = artifacts.iter().map(|artifact| artifact.size).collect();
     let hashes: Vec<&[u8]> = artifacts.iter().map(|artifact| &artifact.sha256[..]).collect();
     let types: Vec<&str> = artifacts.iter().map(|artifact| artifact.media_type).collect();
-    sqlx::query!(
+    let gone = sqlx::query_scalar!(
         r#"
-        insert into artifact (job_id, path, attempt, ordinal, size, sha256, media_type)
-        select $1, path, $2, $3, size, sha256, media_type
-          from unnest($4::text[], $5::bigint[], $6::bytea[], $7::text[]) as new (path, size, sha256, media_type)
-        on conflict (job_id, path) do update
-           set attempt = excluded.attempt, ordinal = excluded.ordinal, size = excluded.size, sha256 = excluded.sha256,
-               media_type = excluded.media_type, created_at = now()
+        with noted as (
+            insert into artifact (job_id, path, attempt, ordinal, size, sha256, media_type)
+            select $1, path, $2, $3, size, sha256, media_type
+              from unnest($4::text[], $5::bigint[], $6::bytea[], $7::text[]) as new (path, size, sha256, media_type)
+            on conflict (job_id, path) do update
+               set attempt = excluded.attempt, ordinal = excluded.ordinal, size = excluded.size, sha256 = excluded.sha256,
+                   media_type = excluded.media_type, created_at = now()
+        )
+        delete from artifact
+         where job_id = $1 and path <> all ($4)
+           and case when $8::text is null then position('/' in path) = 0 else starts_with(path, $8 || '/') end
+        returning path
         "#,
         fence.job.0,
         fence.attempt,
-        ordinal,
+        step.map(|(ordinal, _)| ordinal),
         &paths as &[&str],
         &sizes,
         &hashes as &[&[u8]],
         &types as &[&str],
+        step.map(|(_, directory)| directory),
     )
-    .execute(db)
+    .fetch_all(db)
     .await?;
-    Ok(())
+    Ok(gone)
 }
 
 /// An artifact, as people see it.

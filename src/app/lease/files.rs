@@ -67,7 +67,8 @@ impl Session {
         step: Option<(i16, &str)>,
         files: &[NewFile],
     ) -> std::result::Result<bool, NotKept> {
-        let mut transaction = self.pool.begin().await.map_err(store::Error::from)?;
+        let mut connection = self.pool.lend().await.map_err(store::Error::from)?;
+        let mut transaction = connection.begin().await.map_err(store::Error::from)?;
         if !artifact::hold(&mut transaction, self.id, fence, self.lease).await? {
             return Ok(false);
         }
@@ -81,13 +82,11 @@ impl Session {
                 media_type: file.media_type,
             });
         }
-        artifact::put(&mut *transaction, fence, step.map(|(ordinal, _)| ordinal), &rows).await?;
-        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-        let directory = step.map(|(_, directory)| directory);
-        for path in artifact::prune(&mut *transaction, fence.job, directory, &paths).await? {
+        for path in artifact::put(&mut *transaction, fence, step, &rows).await? {
             objects.delete(&key(fence.job, &path)).await?;
         }
         transaction.commit().await.map_err(store::Error::from)?;
+        connection.done();
         Ok(true)
     }
 

@@ -39,8 +39,11 @@ impl Keeping<'_> {
         last: Option<&StepRecord>,
     ) -> crate::store::Result<Vec<NewFile>> {
         let (job, spec) = (place.job.fence.job, place.spec);
-        let steps = self.session.steps(job).await?;
-        let told = self.session.told(job).await?;
+        let (steps, told) = match last {
+            // Nothing can have been recorded before it.
+            Some(last) if last.ordinal == 0 && place.job.fence.attempt == 1 => (Vec::new(), Vec::new()),
+            _ => (self.session.steps(job).await?, self.session.told(job).await?),
+        };
         let secrets = self.settings.sensitive.of_job(spec);
         let clean = |text: String| secrets.redact(&text).0;
         let result = result(place, ending, &steps, last);

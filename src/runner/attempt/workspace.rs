@@ -52,19 +52,20 @@ impl Attempt<'_> {
                 .await?
             }
         };
-        let opened = match self.find_or_make(noted.as_ref(), patch).await {
-            Ok(opened) => opened,
-            Err(failure) => return Ok(Err(failure)),
+        Ok(self.find_or_make(noted.as_ref(), patch).await)
+    }
+
+    /// Notes what a workspace was made from, and that it is here.
+    pub(super) async fn note(&self, workspace: &Workspace) -> std::result::Result<(), Stop> {
+        let Some(origin) = workspace.origin() else {
+            return Ok(());
         };
-        if let Some(origin) = opened.workspace.origin() {
-            let (host, kind): (String, &str) = (host(), origin.kind.into());
-            self.ask("where a workspace is", || {
-                self.session
-                    .note_origin(self.job.fence, &host, kind, &origin.base)
-            })
-            .await?;
-        }
-        Ok(Ok(opened))
+        let (host, kind): (String, &str) = (host(), origin.kind.into());
+        self.ask("where a workspace is", || {
+            self.session
+                .note_origin(self.job.fence, &host, kind, &origin.base)
+        })
+        .await
     }
 
     async fn find_or_make(
