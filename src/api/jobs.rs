@@ -87,19 +87,13 @@ pub(super) struct Job {
 
 impl From<store::job::Job> for JobSummary {
     fn from(job: store::job::Job) -> Self {
-        Self::of(&job)
-    }
-}
-
-impl JobSummary {
-    fn of(job: &store::job::Job) -> Self {
         Self {
             id: job.id,
-            project_id: job.project_alias.clone(),
+            project_id: job.project_alias,
             sandbox: job.sandbox,
-            goal: goal(&job.spec),
-            tags: tags(&job.spec),
-            queue: job.queue.clone(),
+            goal: job.goal,
+            tags: job.tags,
+            queue: job.queue,
             state: job.state,
             priority: job.priority,
             run_at: job.run_at,
@@ -112,28 +106,9 @@ impl JobSummary {
             started_at: job.started_at,
             finished_at: job.finished_at,
             code: job.code,
-            message: job.message.clone(),
+            message: job.message,
         }
     }
-}
-
-impl From<store::job::Job> for Job {
-    fn from(job: store::job::Job) -> Self {
-        Self {
-            summary: JobSummary::of(&job),
-            spec: job.spec,
-        }
-    }
-}
-
-/// The goal a stored specification names. Every accepted one does.
-pub(super) fn goal(spec: &Value) -> String {
-    spec["goal"].as_str().unwrap_or_default().to_owned()
-}
-
-fn tags(spec: &Value) -> Vec<String> {
-    let tags = spec["tags"].as_array().into_iter().flatten();
-    tags.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 impl From<submit::Error> for Problem {
@@ -352,6 +327,9 @@ pub(super) async fn show(
 ) -> Result<axum::Json<Job>, Problem> {
     let found = store::job::find(&api.pool, id, caller.projects.as_deref()).await?;
     found
-        .map(|job| axum::Json(job.into()))
+        .map(|(job, spec)| {
+            let summary = job.into();
+            axum::Json(Job { summary, spec })
+        })
         .ok_or_else(|| no_such_job(id))
 }

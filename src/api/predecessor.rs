@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::{Allowed, Read};
 use super::extract::{PathId, no_such_job};
-use super::jobs::goal;
 use super::problem::Problem;
 use crate::app::overview::{Overview, overview};
 use crate::domain::id::JobId;
@@ -71,20 +70,20 @@ pub(super) struct StepStatus {
 }
 
 impl From<Overview> for JobStatus {
-    fn from(Overview { job, steps }: Overview) -> Self {
+    fn from(Overview { job, spec, steps }: Overview) -> Self {
         let live = (job.state == JobState::Running).then_some(job.step_position);
         Self {
             status: job.state,
             job_id: job.id,
             project_id: job.project_alias,
-            goal: goal(&job.spec),
+            goal: job.goal,
             attempt: job.attempt,
             created_at: job.created_at,
             started_at: job.started_at,
             finished_at: job.finished_at,
             code: job.code,
             error: job.message,
-            steps: statuses(&job.spec, &steps, live),
+            steps: statuses(&spec, &steps, live),
         }
     }
 }

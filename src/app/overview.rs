@@ -1,5 +1,7 @@
 //! Reads that more than one entrance shows: a job with its steps.
 
+use serde_json::Value;
+
 use super::authenticate::Caller;
 use crate::domain::id::JobId;
 use crate::store::job::Job;
@@ -11,6 +13,8 @@ use crate::store::{self, Pool, Result};
 pub struct Overview {
     /// The job.
     pub job: Job,
+    /// What was asked for.
+    pub spec: Value,
     /// Its steps, in order.
     pub steps: Vec<Step>,
 }
@@ -21,9 +25,9 @@ pub struct Overview {
 ///
 /// [`store::Error`] when PostgreSQL is away.
 pub async fn overview(pool: &Pool, caller: &Caller, id: JobId) -> Result<Option<Overview>> {
-    let Some(job) = store::job::find(pool, id, caller.projects.as_deref()).await? else {
+    let Some((job, spec)) = store::job::find(pool, id, caller.projects.as_deref()).await? else {
         return Ok(None);
     };
     let steps = store::step::of_job(pool, id).await?;
-    Ok(Some(Overview { job, steps }))
+    Ok(Some(Overview { job, spec, steps }))
 }

@@ -38,7 +38,7 @@ pub(super) struct Artifacts {
 impl Artifacts {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let pool = database::open(&self.database.database_url, "orchestrator-artifacts", 1).await?;
-        if store::job::find(&pool, self.id, None).await?.is_none() {
+        if store::job::standing(&pool, self.id, None).await?.is_none() {
             bail!("there is no job {}", self.id);
         }
         match &self.path {

@@ -56,7 +56,7 @@ impl Reader {
     ) -> anyhow::Result<()> {
         loop {
             // Looked at before the log: what a job printed is in the table before its end is.
-            let Some(job) = store::job::find(pool, self.job, None).await? else {
+            let Some(job) = store::job::standing(pool, self.job, None).await? else {
                 bail!("job {} was deleted", self.job);
             };
             self.once(pool, &mut each).await?;

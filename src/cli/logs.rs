@@ -24,7 +24,7 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let pool = database::open(&self.database.database_url, "orchestrator-logs", 1).await?;
-        if store::job::find(&pool, self.id, None).await?.is_none() {
+        if store::job::standing(&pool, self.id, None).await?.is_none() {
             bail!("there is no job {}", self.id);
         }
         let mut reader = follow::Reader::new(self.id);

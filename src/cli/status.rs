@@ -11,6 +11,7 @@ use crate::app::authenticate::Caller;
 use crate::app::overview::{Overview, overview};
 use crate::config;
 use crate::domain::id::JobId;
+use crate::store::job::Job;
 use crate::store::step::Step;
 
 /// Shows where a job is and how its steps ended.
@@ -40,7 +41,7 @@ impl Status {
 }
 
 /// A job and its steps as a table.
-pub(super) fn for_people(Overview { job, steps }: &Overview) -> String {
+pub(super) fn for_people(Overview { job, steps, .. }: &Overview) -> String {
     let why = job
         .message
         .as_ref()
@@ -79,7 +80,7 @@ fn took(step: &Step) -> String {
     format!("{:.2} s", took.as_secs_f64())
 }
 
-fn as_json(Overview { job, steps }: &Overview) -> serde_json::Value {
+fn as_json(Overview { job, steps, .. }: &Overview) -> serde_json::Value {
     let steps: Vec<_> = steps
         .iter()
         .map(|step| {
@@ -92,9 +93,17 @@ fn as_json(Overview { job, steps }: &Overview) -> serde_json::Value {
             })
         })
         .collect();
+    let mut whole = of_job(job);
+    whole["steps"] = steps.into();
+    whole
+}
+
+/// A job as programs read it.
+pub(super) fn of_job(job: &Job) -> serde_json::Value {
     json!({
-        "job_id": job.id, "project_id": job.project_alias, "sandbox": job.sandbox, "state": job.state, "queue": job.queue,
-        "attempt": job.attempt, "created_at": job.created_at, "started_at": job.started_at,
-        "finished_at": job.finished_at, "code": job.code, "message": job.message, "steps": steps,
+        "job_id": job.id, "project_id": job.project_alias, "goal": job.goal, "tags": job.tags, "sandbox": job.sandbox,
+        "state": job.state, "queue": job.queue, "priority": job.priority, "attempt": job.attempt, "run_at": job.run_at,
+        "created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at, "code": job.code,
+        "message": job.message,
     })
 }

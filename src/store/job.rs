@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::named::Named;
@@ -13,7 +14,7 @@ mod page;
 
 pub use page::{Filter, page};
 
-/// A job as people see it.
+/// A job as people see it in a list.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Its id.
@@ -50,8 +51,10 @@ pub struct Job {
     pub code: Option<Code>,
     /// The same as a sentence.
     pub message: Option<String>,
-    /// What was asked for.
-    pub spec: Value,
+    /// What it is for.
+    pub goal: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
     /// `false`: an administrator has turned the sandbox off for its project.
     pub sandbox: bool,
 }
@@ -84,25 +87,28 @@ macro_rules! job {
             finished_at: row.finished_at,
             code: row.code.map(|code| code.0),
             message: row.message,
-            spec: row.spec,
+            goal: row.goal,
+            tags: row.tags.0,
             sandbox: row.sandbox,
         }
     }};
 }
 use job;
 
-/// One job, if the caller may see it.
+/// One job with what was asked for, if the caller may see it.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn find(db: impl Executor<'_>, id: JobId, projects: Reach<'_>) -> Result<Option<Job>> {
+pub async fn find(db: impl Executor<'_>, id: JobId, projects: Reach<'_>) -> Result<Option<(Job, Value)>> {
     let projects = reach(projects);
     let row = sqlx::query!(
         r#"
         select job.id, job.project_id, project.alias, job.queue, job.state as "state: Named<JobState>", job.priority,
                job.run_at, job.attempt, job.losses, job.max_attempts, job.step_position, job.runner_id, job.created_at,
-               job.started_at, job.finished_at, job.code as "code: Named<Code>", job.message, job_spec.spec, project.sandbox
+               job.started_at, job.finished_at, job.code as "code: Named<Code>", job.message,
+               coalesce(job_spec.spec ->> 'goal', '') as "goal!",
+               coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Vec<String>>", project.sandbox, job_spec.spec
           from job join project on project.id = job.project_id join job_spec on job_spec.job_id = job.id
          where job.id = $1 and ($2::uuid[] is null or job.project_id = any ($2))
         "#,
@@ -111,7 +117,10 @@ pub async fn find(db: impl Executor<'_>, id: JobId, projects: Reach<'_>) -> Resu
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| job!(row)))
+    Ok(row.map(|mut row| {
+        let spec = std::mem::take(&mut row.spec);
+        (job!(row), spec)
+    }))
 }
 
 /// Where a job is in its life, for who follows it.

@@ -1,6 +1,7 @@
 //! Pages of jobs, each along the one index that leads to what is asked for.
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Job, Reach, job, reach};
@@ -32,9 +33,13 @@ pub struct Filter<'a> {
 /// What jobs are looked at along: each is an index in the order of ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Along {
-    /// All jobs, or all of a state.
+    /// All jobs.
     Jobs,
-    /// The jobs of some projects.
+    /// The jobs in a state.
+    State,
+    /// The jobs of a project.
+    Project,
+    /// The jobs of several projects.
     Projects,
     /// The jobs of a queue.
     Queue,
@@ -44,29 +49,28 @@ enum Along {
 
 impl Filter<'_> {
     fn along(&self) -> Along {
-        match (self.tag, self.queue, self.projects) {
-            (Some(_), _, _) => Along::Tag,
-            (None, Some(_), _) => Along::Queue,
-            (None, None, Some(_)) => Along::Projects,
-            (None, None, None) => Along::Jobs,
+        match (self.tag, self.queue, self.projects, self.state) {
+            (Some(_), ..) => Along::Tag,
+            (None, Some(_), ..) => Along::Queue,
+            (None, None, Some([_]), _) => Along::Project,
+            (None, None, Some(_), _) => Along::Projects,
+            (None, None, None, Some(_)) => Along::State,
+            (None, None, None, None) => Along::Jobs,
         }
     }
 
-    /// How many jobs are looked at for a page. Where the index leads to more than is asked for, some are passed over.
-    fn window(&self, limit: u16) -> i64 {
+    /// Whether the index leads to jobs that are not asked for.
+    fn passes_over(&self) -> bool {
         let along = self.along();
-        let passes_over = self.code.is_some()
-            || (self.state.is_some() && along != Along::Jobs)
-            || (self.projects.is_some() && along != Along::Projects)
-            || (self.queue.is_some() && along != Along::Queue);
-        match passes_over {
-            true => WINDOW,
-            false => i64::from(limit) + 1,
-        }
+        self.code.is_some()
+            || self.created_after.is_some()
+            || (self.state.is_some() && along != Along::State)
+            || (self.projects.is_some() && !matches!(along, Along::Project | Along::Projects))
+            || (self.queue.is_some() && along != Along::Queue)
     }
 }
 
-/// Most jobs that are looked at for one page.
+/// Most jobs that are looked at for one page. The statements have it as a literal.
 const WINDOW: i64 = 2_000;
 
 /// The first id that a job of this instant, or a later one, can have: ids begin with their milliseconds.
@@ -75,43 +79,63 @@ fn first_id(at: DateTime<Utc>) -> Uuid {
     Uuid::from_u128(u128::from(milliseconds) << 80)
 }
 
-/// Asks `$before`, for the ids to look at in their order, `$after`.
+/// Reads a page, or where its window ends, along what leads to it: from the jobs themselves, or from ids that lead to them.
+///
+/// Each place has a statement of its own that always has the same plan, whatever is asked for: one bound, which is always
+/// there, a window that is a literal, and conditions that the planner takes to let as much through with a value as without
+/// (`coalesce`; of `is null or` it thinks that nothing is left). PostgreSQL then plans it once for a connection instead
+/// of for every page, which takes longer than to read the page.
 macro_rules! ask {
-    ($how:ident, $along:expr, $before:literal, $after:literal, $($argument:expr),+) => {
+    ($how:ident, $along:expr, $($rest:tt)+) => {
         match $along {
-            Along::Jobs => ask!(@ $how, $before,
-                "(select id, state from job) as looked where ($2::text is null or state = $2::text::job_state)",
-                $after, $($argument),+),
-            // A page of each project: no index is in the order of the ids of several.
-            Along::Projects => ask!(@ $how, $before,
-                "unnest($1::uuid[]) as reached (project_id) cross join lateral (
-                    select id from job
-                     where job.project_id = reached.project_id
-                       and ($3::uuid is null or id < $3) and ($4::uuid is null or id >= $4) and ($5::uuid is null or id < $5)
-                     order by id desc limit $6) as looked where true",
-                $after, $($argument),+),
-            Along::Queue => ask!(@ $how, $before,
-                "(select job_id as id, spec from job_spec) as looked where spec ->> 'queue' = $7",
-                $after, $($argument),+),
-            Along::Tag => ask!(@ $how, $before,
-                "(select job_id as id, tag from job_tag) as looked where tag = $8",
-                $after, $($argument),+),
+            Along::Jobs => ask!(@jobs $how, "job where true", $($rest)+),
+            Along::State => ask!(@jobs $how, "job where state = $2::text::job_state", $($rest)+),
+            Along::Project => ask!(@jobs $how, "job where project_id = ($1::uuid[])[1]", $($rest)+),
+            // A window of each project: no index is in the order of the ids of several.
+            Along::Projects => ask!(@ids $how,
+                "(select one.id from unnest($1::uuid[]) as reached (project_id) cross join lateral (
+                    select id from job where job.project_id = reached.project_id and id < $3
+                     order by id desc limit $5) as one) as job where true", $($rest)+),
+            Along::Queue => ask!(@ids $how,
+                "(select job_id as id, spec from job_spec) as job where spec ->> 'queue' = $6", $($rest)+),
+            Along::Tag => ask!(@ids $how, "(select job_id as id, tag from job_tag) as job where tag = $7", $($rest)+),
         }
     };
-    (@ page, $before:literal, $from:literal, $after:literal, $db:expr, $($argument:expr),+) => {{
-        let rows = ask!(@ query, $before, $from, $after, $($argument),+).fetch_all($db).await?;
+    (@jobs page, $from:literal, $($rest:tt)+) => {
+        ask!(@page "select job.*, job.id as place from ", $from, "", $($rest)+)
+    };
+    (@ids page, $from:literal, $($rest:tt)+) => {
+        ask!(@page "select job.*, looked.id as place from (select job.id from ", $from,
+             ") as looked cross join lateral (select * from job where job.id = looked.id offset 0) as job", $($rest)+)
+    };
+    (@page $before:literal, $from:literal, $after:literal, $db:expr, $($argument:expr),+) => {{
+        // What one of the places does not ask for is named all the same, so that all take the same parameters.
+        let rows = sqlx::query!(r#"
+            select picked.id as "id!", picked.project_id as "project_id!", project.alias, picked.queue as "queue!",
+                   picked.state as "state!: Named<JobState>", picked.priority as "priority!", picked.run_at as "run_at!",
+                   picked.attempt as "attempt!", picked.losses as "losses!", picked.max_attempts as "max_attempts!",
+                   picked.step_position as "step_position!", picked.runner_id, picked.created_at as "created_at!",
+                   picked.started_at, picked.finished_at, picked.code as "code: Named<Code>", picked.message,
+                   coalesce(job_spec.spec ->> 'goal', '') as "goal!",
+                   coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Vec<String>>", project.sandbox
+              from (select looked.* from ("# + $before + $from + "
+                            and job.id < $3 and ($5::bigint is null or true) and ($7::text is null or true)
+                          order by job.id desc limit 2000" + $after + ") as looked
+                     where id >= $4
+                       and coalesce(project_id = any ($1), true)
+                       and coalesce(state = $2::text::job_state, true)
+                       and coalesce(queue = $6, true)
+                       and coalesce(code = $8, $8 is null)
+                     order by looked.place desc limit $9) as picked
+              join project on project.id = picked.project_id join job_spec on job_spec.job_id = picked.id
+             order by picked.place desc", $($argument),+).fetch_all($db).await?;
         rows.into_iter().map(|row| job!(row)).collect::<Vec<Job>>()
     }};
-    (@ edge, $before:literal, $from:literal, $after:literal, $db:expr, $($argument:expr),+) => {
-        ask!(@ query_scalar, $before, $from, $after, $($argument),+).fetch_optional($db).await?
-    };
-    (@ $macro:ident, $before:literal, $from:literal, $after:literal, $($argument:expr),+) => {
-        // What one of the places does not ask for is named all the same, so that all take the same parameters.
-        sqlx::$macro!($before + $from + r#"
-            and ($3::uuid is null or looked.id < $3) and ($4::uuid is null or looked.id >= $4)
-            and ($5::uuid is null or looked.id < $5)
-            and ($1::uuid[] is null or true) and ($2::text is null or true) and ($7::text is null or true) and ($8::text is null or true)
-          order by looked.id desc "# + $after, $($argument),+)
+    (@$place:ident edge, $from:literal, $db:expr, $($argument:expr),+) => {
+        sqlx::query_scalar!(r#"select job.id as "id!" from "# + $from + "
+                and job.id < $3 and job.id >= $4 and ($1::uuid[] is null or true) and ($2::text is null or true)
+                and ($5::bigint is null or true) and ($6::text is null or true) and ($7::text is null or true)
+              order by job.id desc limit 1 offset 2000 - 1", $($argument),+).fetch_optional($db).await?
     };
 }
 
@@ -124,60 +148,38 @@ macro_rules! ask {
 pub async fn page(pool: &Pool, filter: Filter<'_>, after: Option<Cursor>, limit: u16) -> Result<Page<Job>> {
     let projects = reach(filter.projects);
     let along = filter.along();
-    let window = filter.window(limit);
-    // The ids are read first, and for each its job, until the page is full: lateral, or the planner may read all jobs
-    // for what it takes for a large window. Then the few rows are joined.
+    let state = filter.state.map(JobState::as_str);
+    let before = [after.map(|cursor| cursor.0), filter.created_before.map(first_id)];
+    let before = before.into_iter().flatten().min().unwrap_or(Uuid::max());
+    let from = filter.created_after.map_or(Uuid::nil(), first_id);
+    let wanted = i64::from(limit) + 1;
+    let window = if filter.passes_over() { WINDOW } else { wanted };
     let jobs = ask!(
         page,
         along,
-        "with picked as materialized (
-            select job.* from (select looked.id from ",
-        r#"limit $6) as looked
-             cross join lateral (
-                select * from job
-                 where job.id = looked.id
-                   and ($1::uuid[] is null or project_id = any ($1))
-                   and ($11::text is null or state = $11::text::job_state)
-                   and ($7::text is null or queue = $7)
-                   and ($9::text is null or code = $9)
-                offset 0) as job
-             order by looked.id desc limit $10
-        )
-        select picked.id as "id!", picked.project_id as "project_id!", project.alias, picked.queue as "queue!",
-               picked.state as "state!: Named<JobState>", picked.priority as "priority!", picked.run_at as "run_at!",
-               picked.attempt as "attempt!", picked.losses as "losses!", picked.max_attempts as "max_attempts!",
-               picked.step_position as "step_position!", picked.runner_id, picked.created_at as "created_at!",
-               picked.started_at, picked.finished_at, picked.code as "code: Named<Code>", picked.message, job_spec.spec, project.sandbox
-          from picked join project on project.id = picked.project_id join job_spec on job_spec.job_id = picked.id
-         order by picked.id desc"#,
         pool,
         projects.as_deref(),
-        filter.state.map(JobState::as_str),
-        after.map(|cursor| cursor.0),
-        filter.created_after.map(first_id),
-        filter.created_before.map(first_id),
+        state,
+        before,
+        from,
         window,
         filter.queue,
         filter.tag,
         filter.code.map(Code::as_str),
-        i64::from(limit) + 1,
-        filter.state.map(JobState::as_str)
+        wanted
     );
     let mut page = Page::cut(jobs, usize::from(limit), |job| job.id.0);
-    if page.next.is_none() && window == WINDOW {
+    if page.next.is_none() && filter.passes_over() {
         // The last job that was looked at, when there may be more behind it.
         let edge: Option<Uuid> = ask!(
             edge,
             along,
-            r#"select looked.id as "id!" from "#,
-            "limit 1 offset $6::bigint - 1",
             pool,
             projects.as_deref(),
-            filter.state.map(JobState::as_str),
-            after.map(|cursor| cursor.0),
-            filter.created_after.map(first_id),
-            filter.created_before.map(first_id),
-            window,
+            state,
+            before,
+            from,
+            WINDOW,
             filter.queue,
             filter.tag
         );
