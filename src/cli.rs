@@ -18,6 +18,7 @@ mod dev;
 mod doctor;
 mod follow;
 mod hook;
+mod jobs;
 mod logs;
 mod migrate;
 mod objects;
@@ -71,6 +72,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Put a job into the queue
     Submit(submit::Submit),
+    /// List jobs, the newest first
+    Jobs(jobs::Jobs),
     /// Show a job and its steps
     Status(status::Status),
     /// Print what a job's steps printed
@@ -162,6 +165,7 @@ impl Command {
             Self::Scheduler(scheduler) => scheduler.run().await,
             Self::Migrate(migrate) => migrate.run().await,
             Self::Submit(submit) => submit.run().await,
+            Self::Jobs(jobs) => jobs.run().await,
             Self::Status(status) => status.run().await,
             Self::Logs(logs) => logs.run().await,
             Self::Artifacts(artifacts) => artifacts.run().await,

@@ -54,6 +54,19 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     table.trim_fmt() + "\n"
 }
 
+/// What somebody else wrote, for a cell of a table: without escape sequences and line ends, and not long.
+pub(super) fn cell(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let plain: String = crate::domain::ansi::strip(text)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    match plain.char_indices().nth(LONGEST) {
+        None => plain,
+        Some((end, _)) => format!("{}…", &plain[..end]),
+    }
+}
+
 /// Whoever read our output has gone; there is nobody left to tell.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of the output is gone")]

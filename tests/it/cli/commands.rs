@@ -81,6 +81,61 @@ async fn submitted_job_is_a_row_and_status_shows_it() {
 }
 
 #[tokio::test]
+async fn jobs_are_listed_newest_first_by_what_is_asked_for_and_say_what_others_wrote_in_one_line() {
+    let (database, pool) = with_project().await;
+    let url = database.url.expose();
+    let put = |goal: &str, tag: &str| {
+        let spec = json!({ "goal": goal, "project_id": "demo", "tags": [tag],
+                           "steps": [{ "step_id": "a", "argv": ["true"] }] });
+        let mut submit = orchestrator(url, &["submit", "-"]);
+        submit.write_stdin(spec.to_string());
+        out(submit).trim().to_owned()
+    };
+    let long = "word ".repeat(30);
+    let (odd, plain) = (put("two\nlines \u{1b}[31mred", "odd"), put(&long, "plain"));
+    out(orchestrator(url, &["cancel", &odd]));
+    let listed = |arguments: &[&str]| {
+        let all = [&["jobs"], arguments].concat();
+        let table = out(orchestrator(url, &all));
+        let lines: Vec<_> = table.lines().skip(1).map(|line| line.trim().to_owned()).collect();
+        lines
+    };
+    let lines = listed(&[]);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].starts_with(&plain) && lines[0].ends_with('…'),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with(&odd) && lines[1].ends_with("two lines red"),
+        "{lines:?}"
+    );
+    for (arguments, ids) in [
+        (&["--state", "cancelled"][..], &[&odd][..]),
+        (&["--code", "cancelled"], &[&odd]),
+        (&["--tag", "plain"], &[&plain]),
+        (
+            &["--queue", "default", "--project", "demo", "--limit", "1"],
+            &[&plain],
+        ),
+        (&["--since", "2100-01-01T00:00:00Z"], &[]),
+    ] {
+        let json = out(orchestrator(url, &[&["jobs", "--json"], arguments].concat()));
+        let jobs: Vec<Value> = serde_json::from_str(&json).unwrap();
+        let found: Vec<_> = jobs.iter().map(|job| job["job_id"].as_str().unwrap()).collect();
+        assert_eq!(found, ids, "{arguments:?}");
+        assert_eq!(listed(arguments).len(), ids.len(), "{arguments:?}");
+    }
+    let said = fault(orchestrator(url, &["jobs", "--project", "nobody"]), 1);
+    assert!(
+        said.contains("no project \"nobody\"") && said.contains("project list"),
+        "{said}"
+    );
+    fault(orchestrator(url, &["jobs", "--state", "odd"]), 2);
+    drop(pool);
+}
+
+#[tokio::test]
 async fn what_does_not_hold_is_said_with_its_path_and_nothing_is_stored() {
     let (database, pool) = with_project().await;
     let url = database.url.expose();
