@@ -21,7 +21,7 @@ use super::admission::{Streams, streamed};
 use super::auth::{Allowed, Read};
 use super::events::Event;
 use super::jobs::within;
-use super::logs::wants_events;
+use super::logs::{number, wants_events};
 use super::pagination::{Asked, Listing, Pages};
 use super::pass::Pass;
 use super::problem::Problem;
@@ -90,8 +90,7 @@ impl FromRequestParts<Api> for LastSeen {
         let Some(value) = parts.headers.get("last-event-id") else {
             return Ok(Self(None));
         };
-        let text = value.to_str().unwrap_or_default();
-        let id = text.parse().ok().filter(|id| *id >= 0);
+        let id = value.to_str().ok().and_then(number);
         match id {
             Some(id) => Ok(Self(Some(id))),
             None => Err(Problem::parameter(

@@ -6,6 +6,8 @@
 
 mod follow;
 
+use std::str::FromStr;
+
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
@@ -91,8 +93,8 @@ impl FromRequestParts<Api> for LastEvent {
         let place = || {
             let (attempt, seq) = value.to_str().ok()?.split_once('-')?;
             Some(log::Place {
-                attempt: attempt.parse().ok()?,
-                seq: seq.parse().ok()?,
+                attempt: number(attempt)?,
+                seq: number(seq)?,
             })
         };
         place().map(Self).ok_or_else(|| {
@@ -100,6 +102,12 @@ impl FromRequestParts<Api> for LastEvent {
             Problem::parameter("Last-Event-ID", reason)
         })
     }
+}
+
+/// A number as it was sent out: digits alone.
+pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 /// How the text is written.

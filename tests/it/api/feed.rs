@@ -189,13 +189,15 @@ async fn events_are_paged_from_the_latest_and_filters_bound_a_page() {
         assert_eq!(answer.status(), 422, "{query}");
         assert_eq!(problem(answer).await["errors"][0]["path"], path);
     }
-    let odd = server
-        .get("/api/v1/events")
-        .header("last-event-id", "1-1")
-        .header("accept", "text/event-stream");
-    let answer = odd.send().await.unwrap();
-    assert_eq!(answer.status(), 422);
-    assert_eq!(problem(answer).await["errors"][0]["path"], "Last-Event-ID");
+    for id in ["1-1", "+1", "-1", "", "99999999999999999999"] {
+        let odd = server
+            .get("/api/v1/events")
+            .header("last-event-id", id)
+            .header("accept", "text/event-stream");
+        let answer = odd.send().await.unwrap();
+        assert_eq!(answer.status(), 422, "{id}");
+        assert_eq!(problem(answer).await["errors"][0]["path"], "Last-Event-ID");
+    }
 }
 
 #[tokio::test]

@@ -295,7 +295,17 @@ async fn a_second_attempt_goes_on_in_the_same_stream() {
 async fn a_place_that_no_stream_gave_is_refused() {
     let server = Server::start().await;
     let job = server.job("demo").await;
-    for place in ["", "here", "1", "1-", "-1", "1-x", "99999999999-1"] {
+    for place in [
+        "",
+        "here",
+        "1",
+        "1-",
+        "-1",
+        "1-x",
+        "1--1",
+        "+1-1",
+        "99999999999-1",
+    ] {
         let answer = server
             .get(&format!("/api/v1/jobs/{job}/logs"))
             .header("last-event-id", place)
