@@ -16,6 +16,7 @@ use orchestrator::domain::clock;
 use orchestrator::domain::environment::Alias;
 use orchestrator::domain::token::generate;
 use secrecy::ExposeSecret as _;
+use support::client::Connection;
 use support::{Goal, Options, Report, Server, tell};
 use tokio::task::JoinSet;
 
@@ -70,7 +71,6 @@ fn main() {
 }
 
 async fn run(options: &Options, server: &Server) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let report = Report::new(options, &server.version().await);
     let database = server.database("pages").await;
     let pool = database.pool(2);
@@ -88,39 +88,43 @@ async fn run(options: &Options, server: &Server) {
     ];
     let mut service = database.service(&["api", "--bind", "127.0.0.1:0"], &unlimited);
     let said = service.hear("API listening");
-    let port = said.rsplit("127.0.0.1:").next().unwrap();
-    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    let address = said.split("http.address=").nth(1).unwrap().trim().to_owned();
     let middle = (clock::now() - Duration::from_secs(15 * 86400)).format("%FT%TZ");
     for (name, query) in LISTS.iter().filter(|(name, _)| options.wants(name)) {
         let query = query.replace("{middle}", &middle.to_string());
-        let address = format!("http://127.0.0.1:{port}/api/v1/jobs?{query}");
+        let path = format!("/api/v1/jobs?{query}");
         let walks = matches!(*name, "walk" | "deep");
-        let times = load(&address, secret.expose_secret(), walks, options.size(16_000)).await;
+        let times = load(
+            &address,
+            secret.expose_secret(),
+            &path,
+            walks,
+            options.size(16_000),
+        )
+        .await;
         say(&report, name, times);
     }
 }
 
 /// Asks for `pages` pages over all connections, and answers with how long each took and all together.
-async fn load(address: &str, token: &str, walk: bool, pages: usize) -> (Vec<Duration>, Duration) {
+async fn load(address: &str, token: &str, path: &str, walk: bool, pages: usize) -> (Vec<Duration>, Duration) {
     let mut callers = JoinSet::new();
     let began = Instant::now();
     for _ in 0..CONNECTIONS {
-        let (address, token) = (address.to_owned(), token.to_owned());
+        let (first, mut connection) = (path.to_owned(), Connection::open(address, token).await);
         callers.spawn(async move {
-            let http = reqwest::Client::new();
-            let mut next = address.clone();
+            let mut next = first.clone();
             let mut times = Vec::new();
             for _ in 0..pages.div_ceil(CONNECTIONS) {
                 let began = Instant::now();
-                let answer = http.get(&next).bearer_auth(&token).send().await.unwrap();
-                assert_eq!(answer.status(), 200);
-                let body = answer.bytes().await.unwrap();
+                let (status, body) = connection.get(&next).await;
+                assert_eq!(status, 200);
                 times.push(began.elapsed());
                 if walk {
-                    let page: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                    let page: serde_json::Value = serde_json::from_slice(body).unwrap();
                     next = match page["next_cursor"].as_str() {
-                        Some(cursor) => format!("{address}&cursor={cursor}"),
-                        None => address.clone(),
+                        Some(cursor) => format!("{first}&cursor={cursor}"),
+                        None => first.clone(),
                     };
                 }
             }

@@ -1,6 +1,9 @@
 //! What benchmarks share: a private cluster with durable settings, the program beside it, and figures
 //! that say what they are measured against.
 
+#[path = "support/client.rs"]
+pub(crate) mod client;
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
