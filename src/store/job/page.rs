@@ -71,7 +71,7 @@ impl Filter<'_> {
 }
 
 /// Most jobs that are looked at for one page. The statements have it as a literal.
-const WINDOW: i64 = 2_000;
+const WINDOW: i64 = 1_000;
 
 /// The first id that a job of this instant, or a later one, can have: ids begin with their milliseconds.
 fn first_id(at: DateTime<Utc>) -> Uuid {
@@ -86,7 +86,7 @@ fn first_id(at: DateTime<Utc>) -> Uuid {
 /// (`coalesce`; of `is null or` it thinks that nothing is left). PostgreSQL then plans it once for a connection instead
 /// of for every page, which takes longer than to read the page.
 macro_rules! ask {
-    ($how:ident, $along:expr, $($rest:tt)+) => {
+    ($how:ident, $along:expr, $passes_over:expr, $($rest:tt)+) => {
         match $along {
             Along::Jobs => ask!(@jobs $how, "job where true", $($rest)+),
             Along::State => ask!(@jobs $how, "job where state = $2::text::job_state", $($rest)+),
@@ -95,20 +95,26 @@ macro_rules! ask {
             Along::Projects => ask!(@ids $how,
                 "(select one.id from unnest($1::uuid[]) as reached (project_id) cross join lateral (
                     select id from job where job.project_id = reached.project_id and id < $3
-                     order by id desc limit $5) as one) as job where true", $($rest)+),
+                     order by id desc limit $5) as one) as job where true", "1000", $($rest)+),
+            // As far as the longest page goes: for a larger window it would be planned anew.
+            Along::Queue if !$passes_over => ask!(@ids $how,
+                "(select job_id as id, spec from job_spec) as job where spec ->> 'queue' = $6", "501", $($rest)+),
             Along::Queue => ask!(@ids $how,
-                "(select job_id as id, spec from job_spec) as job where spec ->> 'queue' = $6", $($rest)+),
-            Along::Tag => ask!(@ids $how, "(select job_id as id, tag from job_tag) as job where tag = $7", $($rest)+),
+                "(select job_id as id, spec from job_spec) as job where spec ->> 'queue' = $6", "1000", $($rest)+),
+            Along::Tag if !$passes_over => ask!(@ids $how,
+                "(select job_id as id, tag from job_tag) as job where tag = $7", "501", $($rest)+),
+            Along::Tag => ask!(@ids $how,
+                "(select job_id as id, tag from job_tag) as job where tag = $7", "1000", $($rest)+),
         }
     };
     (@jobs page, $from:literal, $($rest:tt)+) => {
-        ask!(@page "select job.*, job.id as place from ", $from, "", $($rest)+)
+        ask!(@page "select job.*, job.id as place from ", $from, "1000", "", $($rest)+)
     };
-    (@ids page, $from:literal, $($rest:tt)+) => {
-        ask!(@page "select job.*, looked.id as place from (select job.id from ", $from,
+    (@ids page, $from:literal, $window:literal, $($rest:tt)+) => {
+        ask!(@page "select job.*, looked.id as place from (select job.id from ", $from, $window,
              ") as looked cross join lateral (select * from job where job.id = looked.id offset 0) as job", $($rest)+)
     };
-    (@page $before:literal, $from:literal, $after:literal, $db:expr, $($argument:expr),+) => {{
+    (@page $before:literal, $from:literal, $window:literal, $after:literal, $db:expr, $($argument:expr),+) => {{
         // What one of the places does not ask for is named all the same, so that all take the same parameters.
         let rows = sqlx::query!(r#"
             select picked.id as "id!", picked.project_id as "project_id!", project.alias, picked.queue as "queue!",
@@ -120,7 +126,7 @@ macro_rules! ask {
                    coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Vec<String>>", project.sandbox
               from (select looked.* from ("# + $before + $from + "
                             and job.id < $3 and ($5::bigint is null or true) and ($7::text is null or true)
-                          order by job.id desc limit 2000" + $after + ") as looked
+                          order by job.id desc limit " + $window + $after + ") as looked
                      where id >= $4
                        and coalesce(project_id = any ($1), true)
                        and coalesce(state = $2::text::job_state, true)
@@ -131,11 +137,14 @@ macro_rules! ask {
              order by picked.place desc", $($argument),+).fetch_all($db).await?;
         rows.into_iter().map(|row| job!(row)).collect::<Vec<Job>>()
     }};
-    (@$place:ident edge, $from:literal, $db:expr, $($argument:expr),+) => {
+    (@ids edge, $from:literal, $window:literal, $($rest:tt)+) => {
+        ask!(@jobs edge, $from, $($rest)+)
+    };
+    (@jobs edge, $from:literal, $db:expr, $($argument:expr),+) => {
         sqlx::query_scalar!(r#"select job.id as "id!" from "# + $from + "
                 and job.id < $3 and job.id >= $4 and ($1::uuid[] is null or true) and ($2::text is null or true)
                 and ($5::bigint is null or true) and ($6::text is null or true) and ($7::text is null or true)
-              order by job.id desc limit 1 offset 2000 - 1", $($argument),+).fetch_optional($db).await?
+              order by job.id desc limit 1 offset 1000 - 1", $($argument),+).fetch_optional($db).await?
     };
 }
 
@@ -153,10 +162,12 @@ pub async fn page(pool: &Pool, filter: Filter<'_>, after: Option<Cursor>, limit:
     let before = before.into_iter().flatten().min().unwrap_or(Uuid::max());
     let from = filter.created_after.map_or(Uuid::nil(), first_id);
     let wanted = i64::from(limit) + 1;
-    let window = if filter.passes_over() { WINDOW } else { wanted };
+    let passes_over = filter.passes_over();
+    let window = if passes_over { WINDOW } else { wanted };
     let jobs = ask!(
         page,
         along,
+        passes_over,
         pool,
         projects.as_deref(),
         state,
@@ -169,11 +180,12 @@ pub async fn page(pool: &Pool, filter: Filter<'_>, after: Option<Cursor>, limit:
         wanted
     );
     let mut page = Page::cut(jobs, usize::from(limit), |job| job.id.0);
-    if page.next.is_none() && filter.passes_over() {
+    if page.next.is_none() && passes_over {
         // The last job that was looked at, when there may be more behind it.
         let edge: Option<Uuid> = ask!(
             edge,
             along,
+            passes_over,
             pool,
             projects.as_deref(),
             state,
