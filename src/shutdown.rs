@@ -1,6 +1,12 @@
 //! Soft and hard stop: first nothing new is begun, then what runs is ended.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+/// How long telling of a stop may hold it up.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// The two words a service listens for. Cheap to clone; children hear what their parent hears.
 #[derive(Clone, Debug, Default)]
@@ -18,12 +24,12 @@ impl Stop {
     /// # Errors
     ///
     /// When the process cannot listen for signals.
-    pub fn on_signals(tell: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+    pub fn on_signals(tell: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let stop = Self::default();
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let told = stop.clone();
+        let (told, mut tell) = (stop.clone(), Some(tell));
         tokio::spawn(async move {
             loop {
                 tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
@@ -32,7 +38,10 @@ impl Stop {
                     return told.hard();
                 }
                 tracing::info!("asked to stop: nothing new is begun");
-                tell();
+                if let Some(tell) = tell.take() {
+                    // Whoever is told may not listen.
+                    let _ = timeout(TOLD, tokio::task::spawn_blocking(tell)).await;
+                }
                 told.soft.cancel();
             }
         });

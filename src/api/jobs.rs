@@ -250,8 +250,8 @@ impl Filter {
 /// List jobs
 ///
 /// The jobs of the token's projects, newest first, a page at a time. A page costs the same wherever
-/// it is, and a job that comes in meanwhile moves none from one page to another. With `queue`, `tag` or
-/// `code` a page may hold fewer jobs than asked for, or none, and still name the next.
+/// it is, and a job that comes in meanwhile moves none from one page to another. With filters
+/// a page may hold fewer jobs than asked for, or none, and still name the next.
 #[utoipa::path(
     get,
     path = "/api/v1/jobs",

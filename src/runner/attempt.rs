@@ -142,10 +142,13 @@ impl Walk<'_> {
             if self.attempt.quiet.is_cancelled() {
                 return Ok((Ending::HandedBack, None));
             }
+            let mut noted = Ok(());
             let (position, mut record) = match self.flow.next() {
                 Next::End(failure) => return Ok((ended(failure), None)),
                 Next::Run(position) if !std::mem::take(&mut self.skip) => {
-                    (position, self.run(position, ordinal).await?)
+                    let record;
+                    (record, noted) = self.run(position, ordinal).await;
+                    (position, record)
                 }
                 Next::Run(position) | Next::Skip(position) => (
                     position,
@@ -155,6 +158,10 @@ impl Walk<'_> {
             self.attempt.keep_usage(&record).await?;
             if let Some(reason) = self.attempt.brake.reason() {
                 return ending(reason, Some(record));
+            }
+            match noted {
+                Err(Some(refused)) => return Ok((refused, Some(record))),
+                noted => noted?,
             }
             if let Some(end) = self.decide(position, &mut record) {
                 return Ok((end, Some(record)));
@@ -204,7 +211,7 @@ impl Walk<'_> {
 
     /// Runs a step. The tables hear of the workspace meanwhile: it is of no use to anybody before a step is recorded, and
     /// a program need not wait for a commit to begin.
-    async fn run(&mut self, position: usize, ordinal: i16) -> Result<StepRecord, Stop> {
+    async fn run(&mut self, position: usize, ordinal: i16) -> (StepRecord, Result<(), Stop>) {
         let place = step::Place {
             job: self.attempt.job,
             spec: self.spec,
@@ -225,12 +232,9 @@ impl Walk<'_> {
         let span = tracing::info_span!("step", step.id = step.step_id, step.agent = step.agent);
         let running = step::run(settings, session, step, &place, &mut self.log, brake).instrument(span);
         if std::mem::replace(&mut self.noted, true) {
-            return Ok(running.await);
+            return (running.await, Ok(()));
         }
-        match tokio::join!(running, self.attempt.note(&self.workspace)) {
-            (_, Err(stop)) if brake.reason().is_none() => Err(stop),
-            (record, _) => Ok(record),
-        }
+        tokio::join!(running, self.attempt.note(&self.workspace))
     }
 
     fn place(&self, position: usize, ordinal: i16) -> (i16, i16) {

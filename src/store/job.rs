@@ -88,12 +88,18 @@ macro_rules! job {
             code: row.code.map(|code| code.0),
             message: row.message,
             goal: row.goal,
-            tags: row.tags.0,
+            tags: words(&row.tags.0),
             sandbox: row.sandbox,
         }
     }};
 }
 use job;
+
+/// The words of a list, without what is none: a row that was written by hand is not to hide the others.
+fn words(list: &Value) -> Vec<String> {
+    let words = list.as_array().into_iter().flatten();
+    words.filter_map(Value::as_str).map(str::to_owned).collect()
+}
 
 /// One job with what was asked for, if the caller may see it.
 ///
@@ -108,7 +114,7 @@ pub async fn find(db: impl Executor<'_>, id: JobId, projects: Reach<'_>) -> Resu
                job.run_at, job.attempt, job.losses, job.max_attempts, job.step_position, job.runner_id, job.created_at,
                job.started_at, job.finished_at, job.code as "code: Named<Code>", job.message,
                coalesce(job_spec.spec ->> 'goal', '') as "goal!",
-               coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Vec<String>>", project.sandbox, job_spec.spec
+               coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Value>", project.sandbox, job_spec.spec
           from job join project on project.id = job.project_id join job_spec on job_spec.job_id = job.id
          where job.id = $1 and ($2::uuid[] is null or job.project_id = any ($2))
         "#,

@@ -19,11 +19,14 @@ use sqlx::{
     Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, PgTransaction, Postgres,
     SqlStr,
 };
+use tokio::time::timeout;
 
 /// Most connections that are kept here: more do not make a server faster, and transactions want some as well.
 const MOST: u32 = 4;
 /// How long a connection is taken for good without being asked.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long one that rested may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a connection is kept from the driver's pool, which closes those that are old or idle.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -95,22 +98,23 @@ impl Pool {
 
     /// Closes all connections, each when it is given back.
     pub async fn close(&self) {
+        // It is closed from here on, so that nothing comes back behind what is taken.
+        let closing = self.all.close();
         let spare = std::mem::take(&mut self.front().spare);
         drop(spare);
-        self.all.close().await;
+        closing.await;
     }
 
     fn front(&self) -> MutexGuard<'_, Front> {
         self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the driver's pool, and lets it have what is spare if it has nothing.
+    /// Waits for the driver's pool, and lets it have one that is spare: it may have none, and its own count of them
+    /// does not say who waits for them already.
     fn wait(&self) -> Waiting<'_> {
         let mut front = self.front();
         front.waiting += 1;
-        if self.all.num_idle() == 0 {
-            drop(front.spare.pop());
-        }
+        drop(front.spare.pop());
         Waiting(self)
     }
 
@@ -131,9 +135,14 @@ impl Pool {
                 spare
             };
             let Some(mut spare) = spare else { break };
-            if spare.used.elapsed() < FRESH || spare.connection.ping().await.is_ok() {
+            let (rested, kept) = (spare.used.elapsed(), spare.lent.elapsed());
+            let good = rested < FRESH
+                || kept < KEPT && matches!(timeout(PATIENCE, spare.connection.ping()).await, Ok(Ok(())));
+            if good {
                 return Ok(Lent { pool: self, spare });
             }
+            // Not by way of the driver's pool, which would wait for an answer that may never come.
+            drop(spare.connection.detach());
         }
         let _waiting = Waiting(self);
         let connection = self.all.acquire().await?;
@@ -144,6 +153,19 @@ impl Pool {
             used: now,
         };
         Ok(Lent { pool: self, spare })
+    }
+
+    /// A server that ended one connection ended all of them: none of those that are here is to fail another statement.
+    fn failed(&self, error: sqlx::Error) -> sqlx::Error {
+        let ended = match &error {
+            sqlx::Error::Io(_) => true,
+            sqlx::Error::Database(answer) => answer.code().is_some_and(|code| code.starts_with("57P")),
+            _ => false,
+        };
+        if ended {
+            self.front().forget();
+        }
+        error
     }
 
     fn keep(&self, mut spare: Spare) {
@@ -199,12 +221,19 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Drop for Front {
-    fn drop(&mut self) {
-        // Nobody is left to give them back to, and perhaps no runtime to do it.
+impl Front {
+    /// Closes what is here, without a word to anybody.
+    fn forget(&mut self) {
         self.spare
             .drain(..)
             .for_each(|spare| drop(spare.connection.detach()));
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        // Nobody is left to give them back to, and perhaps no runtime to do it.
+        self.forget();
     }
 }
 
@@ -233,7 +262,11 @@ impl<'p> Executor<'p> for &'p Pool {
         let answer = async move {
             let mut lent = self.lend().await?;
             // All of it, so that the connection can be kept: there is no list without a bound.
-            let rows: Vec<_> = lent.fetch_many(query).try_collect().await?;
+            let rows: Vec<_> = lent
+                .fetch_many(query)
+                .try_collect()
+                .await
+                .map_err(|error| self.failed(error))?;
             lent.done();
             Ok(stream::iter(rows.into_iter().map(Ok)))
         };
@@ -247,7 +280,10 @@ impl<'p> Executor<'p> for &'p Pool {
     {
         let answer = async move {
             let mut lent = self.lend().await?;
-            let row = lent.fetch_optional(query).await?;
+            let row = lent
+                .fetch_optional(query)
+                .await
+                .map_err(|error| self.failed(error))?;
             lent.done();
             Ok(row)
         };
@@ -262,13 +298,13 @@ impl<'p> Executor<'p> for &'p Pool {
     where
         'p: 'e,
     {
-        self.all.prepare_with(sql, parameters)
+        Box::pin(async move { self.acquire().await?.prepare_with(sql, parameters).await })
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Postgres>>>
     where
         'p: 'e,
     {
-        self.all.describe(sql)
+        Box::pin(async move { self.acquire().await?.describe(sql).await })
     }
 }

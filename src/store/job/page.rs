@@ -1,13 +1,14 @@
 //! Pages of jobs, each along the one index that leads to what is asked for.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Job, Reach, job, reach};
+use super::{Job, Reach, job, reach, words};
 use crate::domain::id::{JobId, ProjectId, RunnerId};
 use crate::domain::job::{Code, JobState};
-use crate::domain::page::{Cursor, Page};
+use crate::domain::page::{Cursor, MAX_LIMIT, Page};
 use crate::store::named::Named;
 use crate::store::{Pool, Result};
 
@@ -72,6 +73,7 @@ impl Filter<'_> {
 
 /// Most jobs that are looked at for one page. The statements have it as a literal.
 const WINDOW: i64 = 1_000;
+const _: () = assert!(MAX_LIMIT + 1 == 501, "the longest page, as statements have it");
 
 /// The first id that a job of this instant, or a later one, can have: ids begin with their milliseconds.
 fn first_id(at: DateTime<Utc>) -> Uuid {
@@ -94,7 +96,7 @@ macro_rules! ask {
             // A window of each project: no index is in the order of the ids of several.
             Along::Projects => ask!(@ids $how,
                 "(select one.id from unnest($1::uuid[]) as reached (project_id) cross join lateral (
-                    select id from job where job.project_id = reached.project_id and id < $3
+                    select id from job where job.project_id = reached.project_id and id < $3 and id >= $4
                      order by id desc limit $5) as one) as job where true", "1000", $($rest)+),
             // As far as the longest page goes: for a larger window it would be planned anew.
             Along::Queue if !$passes_over => ask!(@ids $how,
@@ -123,11 +125,11 @@ macro_rules! ask {
                    picked.step_position as "step_position!", picked.runner_id, picked.created_at as "created_at!",
                    picked.started_at, picked.finished_at, picked.code as "code: Named<Code>", picked.message,
                    coalesce(job_spec.spec ->> 'goal', '') as "goal!",
-                   coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Vec<String>>", project.sandbox
+                   coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Value>", project.sandbox
               from (select looked.* from ("# + $before + $from + "
                             and job.id < $3 and ($5::bigint is null or true) and ($7::text is null or true)
                           order by job.id desc limit " + $window + $after + ") as looked
-                     where id >= $4
+                     where place >= $4
                        and coalesce(project_id = any ($1), true)
                        and coalesce(state = $2::text::job_state, true)
                        and coalesce(queue = $6, true)
@@ -195,7 +197,9 @@ pub async fn page(pool: &Pool, filter: Filter<'_>, after: Option<Cursor>, limit:
             filter.queue,
             filter.tag
         );
-        page.next = edge.map(Cursor);
+        // Not before what is on this page, also when others came in since it was read.
+        let last = page.items.last().map(|job| job.id.0);
+        page.next = edge.map(|edge| Cursor(last.map_or(edge, |last| edge.min(last))));
     }
     Ok(page)
 }

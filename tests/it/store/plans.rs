@@ -12,7 +12,7 @@ use orchestrator::domain::page::Cursor;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{
     Pool, approval, attempt, claim, database as pools, event, expire, gate, history, insert, job, log, need,
-    runner, stats, step, usage,
+    project, runner, stats, step, usage,
 };
 
 use super::{demo, due, session};
@@ -162,8 +162,9 @@ impl Tables {
         })
         .await;
         let half = Cursor("01980000-0000-7000-8000-00000000c350".parse().unwrap());
-        let projects = [self.project];
-        for projects in [None, Some(&projects[..])] {
+        let other = project::put(&self.pool, "other", "/srv/other", "administrator");
+        let projects = [self.project, other.await.unwrap()];
+        for projects in [None, Some(&projects[..1]), Some(&projects[..])] {
             for state in [
                 None,
                 Some(JobState::Available),

@@ -47,6 +47,11 @@ async fn transactions_get_every_connection_there_is_also_those_that_statements_u
             held.push(pool.begin().await.unwrap());
         }
         drop(held);
+        // At once, too, and while nothing else is asked.
+        join_all((0..most).map(|_| backend(&pool))).await;
+        let held = join_all((0..most).map(|_| pool.begin())).await;
+        drop(held.into_iter().map(Result::unwrap).collect::<Vec<_>>());
+        join_all((0..most).map(|_| backend(&pool))).await;
         let mut held = Vec::new();
         for _ in 0..most {
             held.push(pool.acquire().await.unwrap());
@@ -94,6 +99,7 @@ async fn a_connection_that_the_server_ended_fails_one_statement_at_most() {
     let pool = pool(&database, 4);
     let other = database.pool();
     for _ in 0..5 {
+        join_all((0..4).map(|_| ask(&pool, "select pg_sleep(0.01)"))).await;
         let ended = backend(&pool).await;
         assert_eq!(
             ask(&other, &format!("pg_terminate_backend({ended}, 10000)")).await,
