@@ -81,3 +81,27 @@ async fn a_step_in_the_middle_whose_record_the_database_refuses_ends_its_job() {
         "The database refused a step's result; the runner's log says why."
     );
 }
+
+#[tokio::test]
+async fn a_workspace_that_cannot_be_noted_ends_its_job_after_the_step_that_ran_meanwhile_and_keeps_its_record()
+ {
+    let ground = Ground::new().await;
+    tell(
+        &ground.pool,
+        "alter table workspace add constraint none_is_noted check (false)",
+    )
+    .await;
+    let job = ground
+        .submit(json!({ "steps": [ground.step("a", "true"), ground.step("b", "true")] }))
+        .await;
+    let _runner = ground.runner(&[]);
+    ground.reaches(job, "failed internal").await;
+    assert_eq!(ground.trace(), "a");
+    assert_eq!(ground.ended(job).await, "a:succeeded");
+    let said = format!("select message from job where id = '{job}'");
+    assert!(
+        ask(&ground.pool, &said)
+            .await
+            .contains("refused where a workspace is")
+    );
+}
