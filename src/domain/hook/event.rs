@@ -70,6 +70,10 @@ impl Incoming {
             Provider::Hmac | Provider::Bearer => own(options, headers, payload),
         };
         incoming.delivery = incoming.delivery.filter(|id| is_id(id));
+        for name in [&mut incoming.event, &mut incoming.action, &mut incoming.branch] {
+            // PostgreSQL holds no such character, and no provider names anything so.
+            name.take_if(|name| name.contains('\0'));
+        }
         incoming
     }
 }

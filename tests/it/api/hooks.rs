@@ -304,3 +304,29 @@ async fn form_of_github_body_that_is_no_json_and_packed_body_are_told_apart() {
     assert_eq!(send("application/json", "{}", Some("gzip")).await, 415);
     assert_eq!(send("application/json", &"x".repeat(2_000_000), None).await, 413);
 }
+
+#[tokio::test]
+async fn what_no_table_can_hold_in_the_names_of_an_event_is_no_name_and_no_fault_of_ours() {
+    let server = Server::start().await;
+    let fields = json!({"provider": "bearer", "secret": SECRET, "filter": {}, "template": {"goal": "g {{ event }}", "steps": [{"step_id": "a", "argv": ["true"]}]}});
+    make(&server, fields).await;
+    for body in [
+        json!({"type": "a\0b", "action": "\0", "branch": "b\0"}),
+        json!({"event": "\0", "ref": "refs/heads/\0"}),
+        json!({"type": "a", "text": "\0"}),
+    ] {
+        let answer = server
+            .anonymous(Method::POST, "/hooks/deploy")
+            .bearer_auth(SECRET)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status();
+        assert!(
+            status.is_success() || status.is_client_error(),
+            "{body}: {status}"
+        );
+    }
+    assert_eq!(deliveries(&server).await.len(), 3);
+}
