@@ -112,7 +112,8 @@ fn refusal(turn: &Turn) -> Problem {
 async fn remember(api: &Api, token: TokenId, key: &str, response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let status = i16::try_from(parts.status.as_u16()).unwrap_or(0);
-    let is_known = !parts.status.is_server_error();
+    let refused = parts.extensions.get::<Problem>();
+    let is_known = !parts.status.is_server_error() || refused.is_some_and(Problem::has_changed_nothing);
     let body = match parts.status.is_success() {
         true => to_bytes(body, LARGEST).await.ok(),
         false => None,

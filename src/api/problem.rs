@@ -110,9 +110,16 @@ impl Kind {
         }
     }
 
-    /// Where the kind is described; relative, so that it holds behind any proxy.
+    /// The kind's name; relative, so that it holds behind any proxy.
     pub(super) fn uri(self) -> String {
         format!("/problems/{}", self.code().replace('_', "-"))
+    }
+}
+
+impl Problem {
+    /// Whether it was found before anything was done, although it is the server's.
+    pub(super) fn has_changed_nothing(&self) -> bool {
+        matches!(self.kind, Kind::NoSecretsKey | Kind::Overloaded | Kind::NotReady)
     }
 }
 
@@ -225,7 +232,7 @@ impl IntoResponse for Problem {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct Shape {
-    /// Where the kind of problem is described.
+    /// Names the kind of problem; it is a name, and nothing is there to be opened.
     #[serde(rename = "type")]
     #[schema(format = "uri-reference", example = "/problems/invalid-body")]
     kind: String,

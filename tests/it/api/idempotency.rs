@@ -27,6 +27,19 @@ async fn first_job(answer: Response) -> String {
 }
 
 #[tokio::test]
+async fn a_request_that_the_server_could_not_begin_leaves_its_key_free() {
+    let server = Server::without_key().await;
+    let hook = json!({ "name": "n", "project_id": "demo", "provider": "bearer", "secret": "long enough to be one",
+                       "template": { "goal": "g", "steps": [{ "step_id": "a", "argv": ["true"] }] } });
+    for _ in 0..2 {
+        let asked = server.post("/api/v1/hooks", &hook).header("idempotency-key", "a");
+        let answer = asked.send().await.unwrap();
+        assert_eq!(answer.status(), 503);
+        assert_eq!(problem(answer).await["code"], "no_secrets_key");
+    }
+}
+
+#[tokio::test]
 async fn a_repeat_does_nothing_and_is_answered_like_the_first() {
     let server = Server::start().await;
     let first = keyed(&server, "a", &batch("demo")).send().await.unwrap();

@@ -44,6 +44,16 @@ impl Server {
     }
 
     pub(super) async fn with(settings: Settings) -> Self {
+        let keys = Keyring::generate().expose_secret().parse().unwrap();
+        Self::of(settings, Some(keys)).await
+    }
+
+    /// One that has no key for secrets.
+    pub(super) async fn without_key() -> Self {
+        Self::of(Settings::default(), None).await
+    }
+
+    async fn of(settings: Settings, keys: Option<Keyring>) -> Self {
         let database = support::database().await;
         let pool = database::pool(&database.url, "api-test", 8).unwrap();
         let secret = generate();
@@ -65,7 +75,7 @@ impl Server {
             hints,
             settings,
             objects: Objects::directory(&artifacts),
-            keys: Some(Keyring::generate().expose_secret().parse().unwrap()),
+            keys,
             metrics: metrics(),
             looked: Looked::default(),
             stop: stop.clone(),
