@@ -139,6 +139,12 @@ pub(super) async fn admit(
     response
 }
 
+/// The secret of an `Authorization`, however its scheme is written.
+fn secret(presented: &[u8]) -> &[u8] {
+    let scheme = presented.iter().position(|byte| *byte == b' ');
+    scheme.map_or(presented, |end| presented[end..].trim_ascii())
+}
+
 fn client(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
     let Peer(peer) = request.extensions().get::<Peer>()?;
     Some(address(peer.ip(), request.headers(), trusted))
@@ -184,7 +190,7 @@ impl Rate {
         let client = client.map(|address| Who::Client(counted(address)));
         let token = headers
             .get(header::AUTHORIZATION)
-            .map(|presented| Who::Token(self.hash.hash_one(presented.as_bytes())));
+            .map(|presented| Who::Token(self.hash.hash_one(secret(presented.as_bytes()))));
         let mut left = self.most;
         for who in client.into_iter().chain(token) {
             match self.limiter.check_key(&who) {

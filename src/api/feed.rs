@@ -90,7 +90,7 @@ impl FromRequestParts<Api> for LastSeen {
         let Some(value) = parts.headers.get("last-event-id") else {
             return Ok(Self(None));
         };
-        let id = value.to_str().ok().and_then(number);
+        let id = value.to_str().ok().and_then(|text| number(text, 18));
         match id {
             Some(id) => Ok(Self(Some(id))),
             None => Err(Problem::parameter(
@@ -156,6 +156,15 @@ pub(super) async fn list(
     if !wants_events(&headers) {
         let page = event::page(&api.pool, &filter, asked.after, asked.limit).await?;
         return Ok(asked.answer::<_, ProjectEvent>(page, &api.settings));
+    }
+    // As after the database was restored to what it was earlier: what such a reader waits for would pass them by.
+    if let Some(seen) = seen
+        && seen > event::highest(&api.pool).await?
+    {
+        return Err(Problem::parameter(
+            "Last-Event-ID",
+            "is behind the last event there is; follow without it, and read what you may have missed from the list",
+        ));
     }
     let seat = live.streams.seat()?;
     let following = live.feed.follow().await?;

@@ -93,8 +93,8 @@ impl FromRequestParts<Api> for LastEvent {
         let place = || {
             let (attempt, seq) = value.to_str().ok()?.split_once('-')?;
             Some(log::Place {
-                attempt: number(attempt)?,
-                seq: number(seq)?,
+                attempt: number(attempt, 9)?,
+                seq: number(seq, 9)?,
             })
         };
         place().map(Self).ok_or_else(|| {
@@ -104,9 +104,9 @@ impl FromRequestParts<Api> for LastEvent {
     }
 }
 
-/// A number as it was sent out: digits alone.
-pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+/// A number as it was sent out: at most so many digits, and nothing else.
+pub(super) fn number<T: FromStr>(text: &str, most: usize) -> Option<T> {
+    let digits = text.len() <= most && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
 }
 

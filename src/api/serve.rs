@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,15 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be taken in because descriptors or memory ran out.
 const EXHAUSTED: Duration = Duration::from_millis(500);
 
+/// Raises the bound on open descriptors to what the system allows: a shell's 1,024 is fewer than callers may be.
+fn open_as_many_as_may_be() {
+    let mut bound = getrlimit(Resource::Nofile);
+    bound.current = bound.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, bound) {
+        tracing::debug!(error = %error, "the bound on open descriptors stays as it is");
+    }
+}
+
 /// Serves on `listener` until the API is told to stop; then no connection is taken in, streams that
 /// follow a job end, and running requests have 10 s to finish.
 ///
@@ -39,6 +49,7 @@ const EXHAUSTED: Duration = Duration::from_millis(500);
 ///
 /// None so far: a connection that cannot be taken in is logged, and the next one is tried.
 pub async fn serve(listener: TcpListener, api: Api) -> std::io::Result<()> {
+    open_as_many_as_may_be();
     let stop = api.stop.clone();
     let most = api.settings.max_connections;
     let router = router(api);

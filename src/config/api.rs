@@ -43,7 +43,7 @@ pub struct Api {
           value_parser = value::parse_origins)]
     pub cors_allowed_origins: List<String>,
     /// Most requests answered at once; more are answered with 503
-    #[arg(long, env = "API_MAX_REQUESTS", value_name = "N", default_value_t = 1024,
+    #[arg(long, env = "API_MAX_REQUESTS", value_name = "N", default_value_t = 2048,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub api_max_requests: u32,
     /// Most streams of logs and events followed at once; more are answered with 503
