@@ -6,12 +6,25 @@ use anyhow::Context as _;
 use super::output;
 use crate::app::backoff::Backoff;
 use crate::domain::environment::DatabaseUrl;
+use crate::domain::id::ProjectId;
 use crate::shutdown::Stop;
 use crate::store::migrate::{Fit, fit};
 use crate::store::{self, Pool};
 
 const LENT: &str = "DATABASE_URL leads to a pooler that lends connections by the transaction, where statements get \
     other clients' answers: set pool_mode = session for this database in PgBouncer, or connect to PostgreSQL itself";
+
+/// The project of that alias.
+///
+/// # Errors
+///
+/// That there is none, and what shows those there are.
+pub(super) async fn project(pool: &Pool, alias: &str) -> anyhow::Result<ProjectId> {
+    let found = store::project::by_alias(pool, alias).await?;
+    let found = found
+        .with_context(|| format!("there is no project {alias:?}; `orchestrator project list` shows them"))?;
+    Ok(found.id)
+}
 
 /// Waits until the database answers, and then stops the service if what answers lends connections by
 /// the transaction.

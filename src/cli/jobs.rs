@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::{database, output, status};
+use crate::config;
 use crate::domain::job::{Code, JobState};
 use crate::store::job::{Filter, Job, page};
-use crate::{config, store};
 
 /// Jobs, the newest first.
 #[derive(Args, Debug)]
@@ -46,15 +45,8 @@ impl Jobs {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let pool = database::open(&self.database.database_url, "orchestrator-jobs", 2).await?;
         let project = match &self.project {
+            Some(alias) => Some([database::project(&pool, alias).await?]),
             None => None,
-            Some(alias) => {
-                let project = store::project::by_alias(&pool, alias).await?;
-                Some([project
-                    .with_context(|| {
-                        format!("there is no project {alias:?}; `orchestrator project list` shows them")
-                    })?
-                    .id])
-            }
         };
         let filter = Filter {
             projects: project.as_ref().map(|one| &one[..]),

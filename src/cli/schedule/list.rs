@@ -2,18 +2,17 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 
 use super::find;
 use crate::app::schedules::view::{Shown, ShownOccurrence};
 use crate::cli::{database, output};
+use crate::config;
 use crate::domain::clock;
 use crate::domain::id::ScheduleId;
 use crate::store::schedule::occurrence::{self, history};
 use crate::store::schedule::{Filter, page, read};
-use crate::{config, store};
 
 /// Every schedule, newest first.
 #[derive(Args, Debug)]
@@ -32,12 +31,7 @@ impl List {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let pool = database::open(&self.database.database_url, "orchestrator-schedule", 2).await?;
         let project = match &self.project {
-            Some(alias) => {
-                let project = store::project::by_alias(&pool, alias).await?;
-                Some([project
-                    .with_context(|| format!("there is no project {alias:?}"))?
-                    .id])
-            }
+            Some(alias) => Some([database::project(&pool, alias).await?]),
             None => None,
         };
         let filter = Filter {
