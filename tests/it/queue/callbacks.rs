@@ -11,7 +11,8 @@ use super::{Queue, claim, end, failed};
 use crate::support::{ask, tell, until};
 
 /// The database's clock, as the ids count it.
-const MILLISECOND: &str = "select date_trunc('milliseconds', clock_timestamp())";
+/// The database's time, down to the millisecond that an id bears.
+const MILLISECOND: &str = "select trunc(extract(epoch from clock_timestamp()) * 1000)::bigint";
 
 const URL: &str = "https://Example.com:8443/done?key=1";
 
@@ -186,20 +187,17 @@ async fn ids_that_the_database_makes_are_in_the_order_of_creation() {
     let queue = Queue::new().await;
     let mut last = String::new();
     for _ in 0..3 {
-        let now = ask(&queue.pool, MILLISECOND).await;
         let id = ask(&queue.pool, "select new_id()").await;
         let uuid: uuid::Uuid = id.parse().unwrap();
         assert_eq!(uuid.get_version_num(), 7);
         assert!(id > last, "{id} {last}");
-        let made = uuid.get_timestamp().unwrap().to_unix().0;
-        assert!(
-            orchestrator::domain::clock::now()
-                .timestamp()
-                .abs_diff(i64::try_from(made).unwrap())
-                < 600
-        );
+        let (seconds, nanoseconds) = uuid.get_timestamp().unwrap().to_unix();
+        let made = i64::try_from(seconds).unwrap() * 1000 + i64::from(nanoseconds / 1_000_000);
+        let now = orchestrator::domain::clock::now().timestamp_millis();
+        assert!(now.abs_diff(made) < 600_000, "{now} {made}");
         last = id;
-        // Two of one millisecond may come in any order.
-        until(async || (ask(&queue.pool, MILLISECOND).await > now).then_some(())).await;
+        // Two of one millisecond may come in any order: the id's own, which its maker rounds.
+        until(async || (ask(&queue.pool, MILLISECOND).await.parse::<i64>().unwrap() > made).then_some(()))
+            .await;
     }
 }
