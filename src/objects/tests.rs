@@ -38,6 +38,27 @@ async fn what_is_put_is_read_and_deleted_by_its_directory() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_written_is_an_error_and_leaves_what_was_there() {
+    let (directory, objects) = store();
+    let in_the_way = directory.path().join("artifacts/a");
+    std::fs::write(&in_the_way, "in the way").unwrap();
+    let large = vec![7; PART + 1];
+    for bytes in [&b"short"[..], &large] {
+        assert!(objects.put("a/b", bytes).await.is_err());
+        let file = directory.path().join("file");
+        std::fs::write(&file, bytes).unwrap();
+        let file = std::fs::File::open(&file).unwrap();
+        assert!(objects.put_file("a/b", file).await.is_err());
+        let here = objects.put("c", bytes).await.unwrap();
+        assert_eq!(here.size, bytes.len() as u64);
+        assert!(objects.copy("c", "a/b").await.is_err());
+    }
+    assert_eq!(std::fs::read_to_string(&in_the_way).unwrap(), "in the way");
+    std::fs::remove_file(&in_the_way).unwrap();
+    objects.put("a/b", b"short").await.unwrap();
+}
+
+#[tokio::test]
 async fn no_key_and_no_link_leads_out() {
     let (directory, objects) = store();
     let secret = directory.path().join("secret");

@@ -48,9 +48,8 @@ impl Writer {
     ///
     /// When it could not be written; nothing is there then, or what was before.
     pub async fn finish(mut self) -> io::Result<Written> {
-        if let Err(error) = self.to.shutdown().await {
-            return self.give_up(error).await;
-        }
+        // One whose end failed has taken back what it sent, and must not be told to: it would panic.
+        self.to.shutdown().await?;
         Ok(Written {
             size: self.size,
             sha256: self.hash.finalize().into(),

@@ -162,3 +162,21 @@ async fn a_step_that_builds_on_a_patch_is_not_run_without_it() {
     ground.reaches(job, "failed missing_patch").await;
     assert_eq!(ground.trace(), "change");
 }
+
+#[tokio::test]
+async fn a_step_waits_while_what_it_leaves_behind_cannot_be_written() {
+    let ground = Ground::new().await;
+    let job = ground
+        .submit(json!({ "steps": [ground.step("only", "echo kept")] }))
+        .await;
+    let directory = ground.directory.join("artifacts").join(job.to_string());
+    std::fs::create_dir(directory.parent().unwrap()).unwrap();
+    std::fs::write(&directory, "in the way").unwrap();
+    let mut runner = ground.runner(&[]);
+    runner.hear("an artifact could not be written");
+    ground.reaches(job, "running").await;
+    std::fs::remove_file(&directory).unwrap();
+    ground.reaches(job, "succeeded").await;
+    let logs = std::fs::read_to_string(directory.join("steps/only/logs.txt")).unwrap();
+    assert!(logs.ends_with("kept\n"), "{logs}");
+}
