@@ -1,8 +1,10 @@
 //! One session: subscribe, look for work, run it, until told to stop or the lease is lost.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,9 +19,12 @@ use crate::alive::Part;
 use crate::app::backoff::Backoff;
 use crate::app::gather::COMPANY;
 use crate::app::lease::Session;
+use crate::domain::attempt::{Ending, Failure, Fence};
 use crate::domain::environment::DatabaseUrl;
+use crate::domain::job::Code;
 use crate::shutdown::Stop;
 use crate::store::claim::{Claimed, Place};
+use crate::store::settle::Settlement;
 use crate::telemetry::trace;
 
 /// Most jobs one claim takes.
@@ -280,7 +285,8 @@ impl Work {
         let attempt = async move {
             let (fence, begun) = (job.fence, Instant::now());
             let _busy = Busy::begin();
-            match attempt::run(&work.settings, &work.session, job, &brake, &work.quiet).await {
+            let running = attempt::run(&work.settings, &work.session, job, &brake, &work.quiet);
+            match contained(fence, running).await {
                 // The settler outlives every attempt; it hears the rest when this session is over.
                 Some(settlement) => {
                     tracing::Span::current().record("outcome", settlement.ending.outcome());
@@ -320,5 +326,39 @@ impl Work {
         }
         self.held.stop_all(Reason::Draining);
         self.running.wait().await;
+    }
+}
+
+/// What comes of an attempt, also of one that panics: its job would be held for as long as the session lives, and never end.
+async fn contained(fence: Fence, running: impl Future<Output = Option<Settlement>>) -> Option<Settlement> {
+    let came = AssertUnwindSafe(running).catch_unwind().await;
+    came.unwrap_or_else(|_| {
+        tracing::error!(job.id = %fence.job, attempt = fence.attempt, "the attempt met a fault of this program");
+        let sentence = "The runner met a fault of its own, which its log tells. Report it, and retry the job.";
+        Some(Settlement {
+            fence,
+            ending: Ending::Failed(Failure::new(Code::Internal, sentence)),
+            step: None,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::JobId;
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "that is what is contained")]
+    async fn an_attempt_that_panics_fails_its_job() {
+        let fence = Fence {
+            job: JobId(uuid::Uuid::nil()),
+            attempt: 2,
+        };
+        let settlement = contained(fence, async { panic!("a fault") }).await.unwrap();
+        assert_eq!(settlement.fence, fence);
+        let failure = settlement.ending.failure().cloned();
+        assert_eq!(failure.map(|failure| failure.code), Some(Code::Internal));
+        assert!(contained(fence, async { None }).await.is_none());
     }
 }
