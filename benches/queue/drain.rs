@@ -150,6 +150,7 @@ fn succeeded(job: &Claimed) -> Settlement {
             needs_human: false,
             usage: None,
             verdict: None,
+            patched: false,
             measured: Measured::default(),
         }),
     }

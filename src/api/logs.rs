@@ -25,7 +25,7 @@ use super::extract::{PathId, no_such_job};
 use super::pass::Pass;
 use super::problem::Problem;
 use super::query::Parameters;
-use crate::domain::ansi::Stripper;
+use crate::domain::ansi::Both;
 use crate::domain::id::JobId;
 use crate::domain::job::{Code, JobState};
 use crate::store::{self, Pool, log};
@@ -125,8 +125,7 @@ enum Format {
 #[derive(Default)]
 struct Writer {
     format: Format,
-    stdout: Stripper,
-    stderr: Stripper,
+    text: Both,
 }
 
 impl Writer {
@@ -139,11 +138,7 @@ impl Writer {
 
     fn write(&mut self, mut line: log::Line) -> log::Line {
         if self.format == Format::Text {
-            let stripper = match line.stream.as_str() {
-                "stderr" => &mut self.stderr,
-                _ => &mut self.stdout,
-            };
-            line.body = stripper.parts(&line.body).concat();
+            line.body = self.text.read(&line.stream, &line.body);
         }
         line
     }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -100,8 +101,46 @@ pub async fn gathered<T>(
     waiting.len()
 }
 
+/// Lets `all` answer the questions together. What is refused of one is not to take the others with it: where they are
+/// refused together each is answered alone, unless `is_away` says of the error that this fares no better.
+pub async fn all_or_each<Q, A, E, F, Answers>(
+    questions: Vec<Q>,
+    all: F,
+    is_away: fn(&E) -> bool,
+) -> Vec<Result<A, Arc<E>>>
+where
+    Q: Clone,
+    E: std::fmt::Display,
+    F: Fn(Arc<[Q]>) -> Answers,
+    Answers: Future<Output = Result<Vec<A>, E>>,
+{
+    let questions: Arc<[Q]> = questions.into();
+    let each = match all(Arc::clone(&questions)).await {
+        Ok(answers) => return answers.into_iter().map(Ok).collect(),
+        Err(error) if questions.len() <= 1 || is_away(&error) => {
+            let error = Arc::new(error);
+            return questions.iter().map(|_| Err(Arc::clone(&error))).collect();
+        }
+        Err(error) => {
+            tracing::warn!(error = %error, questions = questions.len(), "refused together; trying each alone");
+            questions
+                .iter()
+                .map(|question| all(Arc::from([question.clone()])))
+        }
+    };
+    let answered = join_all(each).await.into_iter();
+    answered
+        .flat_map(|alone| match alone {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(Arc::new(error))],
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -207,6 +246,41 @@ mod tests {
             assert_eq!(double, question * 2);
             assert!(together <= 4);
         }
+    }
+
+    /// Doubles of all, unless one of them is refused; how often it was asked.
+    async fn doubled(questions: &[u32], refused: u32, is_away: bool) -> (Vec<Option<u32>>, usize) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let all = |questions: Arc<[u32]>| {
+            let asked = asked.clone();
+            async move {
+                asked.fetch_add(1, Ordering::Relaxed);
+                match questions.contains(&refused) {
+                    true => Err("refused"),
+                    false => Ok(questions.iter().map(|question| question * 2).collect()),
+                }
+            }
+        };
+        let away: fn(&&str) -> bool = if is_away { |_| true } else { |_| false };
+        let answers = all_or_each(questions.to_vec(), all, away).await;
+        let answers = answers.into_iter().map(Result::ok).collect();
+        (answers, asked.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_of_one_does_not_take_the_others_with_it() {
+        assert_eq!(doubled(&[1, 2], 9, false).await, (vec![Some(2), Some(4)], 1));
+        assert_eq!(
+            doubled(&[1, 9, 2], 9, false).await,
+            (vec![Some(2), None, Some(4)], 4)
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_again_where_that_cannot_help() {
+        assert_eq!(doubled(&[1, 9], 9, true).await, (vec![None, None], 1));
+        assert_eq!(doubled(&[9], 9, false).await, (vec![None], 1));
+        assert_eq!(doubled(&[], 9, false).await, (Vec::new(), 1));
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! What a runner session does with the tables: open, claim, write under its fence, settle, close.
 
 mod budget;
+mod bundles;
 mod files;
+mod origins;
 mod output;
 
 use std::sync::Arc;
@@ -21,10 +23,12 @@ use crate::store::runner::{NewSession, Renewed};
 use crate::store::settle::Settlement;
 use crate::store::usage::Told;
 use crate::store::{self, Pool, Result};
+use bundles::Bundles;
+use origins::Origins;
 use output::Outputs;
 
 pub use budget::{Reserved, Spent};
-pub use files::{Content, NewFile, NotKept, key};
+pub use files::{Bundle, Content, NewFile, NotKept, key};
 
 /// What earlier attempts at a job left behind.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +47,8 @@ pub struct Session {
     pool: Pool,
     hints: Hints,
     outputs: Outputs,
+    bundles: Bundles,
+    origins: Origins,
     /// Its id.
     pub id: RunnerId,
     /// How long it may be silent before others take its jobs.
@@ -73,6 +79,8 @@ impl Session {
         store::runner::open(&pool, new).await?;
         Ok(Self {
             outputs: output::together(&pool, new.id),
+            bundles: bundles::together(&pool, new.id, new.lease),
+            origins: origins::together(&pool, new.id),
             pool,
             hints,
             id: new.id,

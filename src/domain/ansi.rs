@@ -79,6 +79,24 @@ impl Stripper {
     }
 }
 
+/// A log as it reads that two streams write to, each with sequences of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Both {
+    stdout: Stripper,
+    stderr: Stripper,
+}
+
+impl Both {
+    /// The next piece, of `stderr` or of anybody else.
+    pub fn read(&mut self, stream: &str, piece: &str) -> String {
+        let stripper = match stream {
+            "stderr" => &mut self.stderr,
+            _ => &mut self.stdout,
+        };
+        stripper.parts(piece).concat()
+    }
+}
+
 /// A whole text as it reads.
 #[must_use]
 pub fn strip(text: &str) -> String {

@@ -137,6 +137,8 @@ pub struct StepRecord {
     pub finished_at: DateTime<Utc>,
     /// Bytes printed on both streams.
     pub output_bytes: i64,
+    /// Whether what it changed is kept as a patch.
+    pub patched: bool,
     /// What it used.
     pub measured: Measured,
 }

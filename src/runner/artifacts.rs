@@ -11,6 +11,7 @@
 mod job;
 mod scan;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use super::redact::Secrets;
 use super::step::Place;
 use super::workspace::Patch;
 use crate::app::backoff::Backoff;
-use crate::app::lease::{Content, NewFile, NotKept, Session};
+use crate::app::lease::{Bundle, Content, NewFile, NotKept, Session};
 use crate::domain::attempt::{Failure, StepRecord};
 use crate::domain::job::Code;
 use crate::domain::result::StepResult;
@@ -108,7 +109,7 @@ impl Keeping<'_> {
         }
     }
 
-    /// Keeps the files of a step that ended. What it printed begins at `from` in the log.
+    /// Keeps the files of a step that ended.
     pub(super) async fn step(
         &self,
         step: &StepSpec,
@@ -116,7 +117,7 @@ impl Keeping<'_> {
         record: &mut StepRecord,
         patch: Option<Patch>,
         report: String,
-        from: i32,
+        printed: Content,
     ) {
         if !self.is_ours() {
             return;
@@ -132,24 +133,28 @@ impl Keeping<'_> {
             NewFile {
                 path: path("logs.txt"),
                 media_type: TEXT,
-                content: Content::Log(Some(from)),
+                content: printed,
             },
         ];
         match patch.map(|patch| patch.open()) {
             None => {}
-            Some(Ok(file)) => files.push(NewFile {
-                path: path("patch.diff"),
-                media_type: PATCH,
-                content: Content::File(file),
-            }),
+            Some(Ok(file)) => {
+                record.patched = true;
+                files.push(NewFile {
+                    path: path("patch.diff"),
+                    media_type: PATCH,
+                    content: Content::File(file),
+                });
+            }
             Some(Err(error)) => {
                 record.failure.get_or_insert(not_kept(&error));
             }
         }
         let kept = self
-            .patiently(place, Some((record.ordinal, &directory)), &files)
+            .patiently(place, Some((record.ordinal, directory)), files)
             .await;
         if let Err(failure) = kept {
+            record.patched = false;
             record.failure.get_or_insert(failure);
         }
     }
@@ -158,18 +163,19 @@ impl Keeping<'_> {
     async fn patiently(
         &self,
         place: &Place<'_>,
-        step: Option<(i16, &str)>,
-        files: &[NewFile],
+        step: Option<(i16, String)>,
+        files: Vec<NewFile>,
     ) -> Result<(), Failure> {
         let fence = place.job.fence;
+        let bundle = Arc::new(Bundle { fence, step, files });
         let begun = tokio::time::Instant::now();
         let mut pause = Backoff::default();
         loop {
             let kept = self
                 .session
-                .keep_files(&self.settings.objects, fence, step, files)
+                .keep_files(&self.settings.objects, Arc::clone(&bundle))
                 .await;
-            match kept {
+            match kept.as_ref().map_err(Arc::as_ref) {
                 // A lost lease is noticed, and said, where the attempt ends.
                 Ok(_held) => return Ok(()),
                 Err(_) if self.brake.reason() == Some(Reason::LeaseLost) => return Ok(()),
@@ -181,7 +187,7 @@ impl Keeping<'_> {
                 }
                 Err(error) => {
                     tracing::error!(job.id = %fence.job, error = %error, "artifacts were not kept");
-                    return Err(not_kept(&error));
+                    return Err(not_kept(error));
                 }
             }
             pause.wait(&self.stop()).await;

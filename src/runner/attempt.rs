@@ -192,7 +192,9 @@ impl Walk<'_> {
             session,
             brake,
         };
-        keeping.job(&self.stands(0, 0), ending, last.as_ref()).await;
+        keeping
+            .job(&self.stands(0, 0), ending, last.as_ref(), &self.log)
+            .await;
     }
 
     /// Where a step stands.

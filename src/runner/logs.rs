@@ -1,5 +1,6 @@
 //! What a step prints becomes rows while it runs: readable, in order, without secrets, bounded.
 
+mod recent;
 pub(super) mod text;
 
 use std::collections::VecDeque;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::recent::Recent;
 use super::process::{Chunk, Stream};
 use super::redact::{Redactor, Secrets};
 use crate::app::backoff::Backoff;
@@ -37,6 +39,7 @@ pub(super) struct Log<'a> {
     secrets: Secrets,
     /// Lines of the runner's own that are written with what follows.
     noted: Vec<NewLine>,
+    recent: Recent,
 }
 
 /// What came of a step's output.
@@ -58,7 +61,18 @@ impl<'a> Log<'a> {
             stop,
             secrets: Secrets::default(),
             noted: Vec::new(),
+            recent: Recent::default(),
         }
+    }
+
+    /// What was written from the number `from` on as it reads, if it is short.
+    pub(super) fn text(&self, from: i32) -> Option<String> {
+        self.recent.text(from)
+    }
+
+    /// The last `most` characters that the program of a step printed, if it was not much.
+    pub(super) fn tail(&self, position: i16, most: usize) -> Option<String> {
+        self.recent.tail(position, most)
     }
 
     /// The number of what is written next.
@@ -218,21 +232,22 @@ impl<'a> Log<'a> {
     }
 
     /// Writes rows; while the database is away, until the attempt has to stop.
-    async fn write(&self, rows: &[NewLine]) {
+    async fn write(&mut self, rows: &[NewLine]) {
         if rows.is_empty() {
             return;
         }
         let mut pause = Backoff::default();
         loop {
             match self.session.append_log(self.fence, rows).await {
+                Ok(true) => return self.recent.add(rows),
                 // A lost lease is noticed, and said, where the attempt ends.
-                Ok(_held) => return,
+                Ok(false) => return self.recent.forget(),
                 Err(error) if error.is_unavailable() && !self.stop.is_cancelled() => {
                     pause.wait(self.stop).await;
                 }
                 Err(error) => {
                     tracing::warn!(job.id = %self.fence.job, error = %error, "output could not be kept");
-                    return;
+                    return self.recent.forget();
                 }
             }
         }

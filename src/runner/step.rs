@@ -19,7 +19,7 @@ use super::held::Brake;
 use super::logs::Log;
 use super::redact::Secrets;
 use super::workspace::Workspace;
-use crate::app::lease::Session;
+use crate::app::lease::{Content, Session};
 use crate::domain::attempt::{Failure, Measured, StepRecord};
 use crate::domain::clock;
 use crate::domain::spec::{JobSpec, StepSpec};
@@ -80,9 +80,12 @@ pub(super) async fn run(
     let patch = keeping.take(place, &mut record, &secrets, log).await;
     say_failure(step, place, &mut record, &secrets, log).await;
     if step.agent != "noop" {
-        let report = report::of(step, place, session, &record, &secrets).await;
+        let report = report::of(step, place, session, &record, &secrets, log).await;
         let failed = record.failure.is_some();
-        keeping.step(step, place, &mut record, patch, report, from).await;
+        let printed = log.text(from).map_or(Content::Log(Some(from)), Content::Text);
+        keeping
+            .step(step, place, &mut record, patch, report, printed)
+            .await;
         if !failed {
             say_failure(step, place, &mut record, &secrets, log).await;
         }
@@ -155,6 +158,7 @@ fn blank(step: &StepSpec, (position, ordinal): (i16, i16)) -> StepRecord {
         started_at: now,
         finished_at: now,
         output_bytes: 0,
+        patched: false,
         measured: Measured::default(),
     }
 }

@@ -1,8 +1,10 @@
 //! Artifacts: which there are, and who may write them.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{Connection, Executor, Result};
 use crate::domain::attempt::Fence;
@@ -21,71 +23,153 @@ pub struct NewArtifact {
     pub media_type: &'static str,
 }
 
-/// Holds a job for a runner that still has it, until the transaction ends: nobody takes it away meanwhile. A
-/// runner that is frozen in the middle lets go after `patience`. Answers whether the runner has the job.
+/// The artifacts of a step, or of a job itself, in place of those that were there.
+#[derive(Debug)]
+pub struct Noted<'a> {
+    /// The attempt that left them.
+    pub fence: Fence,
+    /// The step's number and its directory; `None` for the job's own, at the top.
+    pub step: Option<(i16, &'a str)>,
+    /// All of them.
+    pub artifacts: Vec<NewArtifact>,
+}
+
+impl Noted<'_> {
+    /// Whether there may be others of an earlier run.
+    #[must_use]
+    pub fn may_replace(&self) -> bool {
+        self.fence.attempt > 1 || self.step.is_some_and(|(ordinal, _)| ordinal > 0)
+    }
+}
+
+/// Holds jobs for a runner that still has them, until the transaction ends: nobody takes them away meanwhile. A
+/// runner that is frozen in the middle lets go after `patience`. Answers with those that the runner has.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn hold(db: &mut Connection, runner: RunnerId, fence: Fence, patience: Duration) -> Result<bool> {
-    let held = sqlx::query_scalar!(
+pub async fn hold(
+    db: &mut Connection,
+    runner: RunnerId,
+    fences: &[Fence],
+    patience: Duration,
+) -> Result<HashSet<Fence>> {
+    let jobs: Vec<Uuid> = fences.iter().map(|fence| fence.job.0).collect();
+    let attempts: Vec<i32> = fences.iter().map(|fence| fence.attempt).collect();
+    let held = sqlx::query!(
         r#"
         with limited as (
             select set_config('idle_in_transaction_session_timeout', $4, true)
         )
-        -- Weaker than what a request to cancel takes, stronger than what takes the job from its runner.
-        select job.id from job, limited
-         where job.id = $1 and attempt = $2 and runner_id = $3 and state = 'running' for key share of job
+        -- Weaker than what a request to cancel takes, stronger than what takes the job from its runner. In one order
+        -- everywhere, as the settle.
+        select job.id, job.attempt
+          from limited
+         cross join (select * from unnest($2::uuid[], $3::int[]) as asked (job_id, attempt) order by job_id) as asked
+         cross join lateral (select id, attempt, runner_id from job
+                              where job.id = asked.job_id and job.attempt = asked.attempt
+                                for key share) as job
+         where job.runner_id = $1
         "#,
-        fence.job.0,
-        fence.attempt,
         runner.0,
+        &jobs,
+        &attempts,
         patience.as_millis().to_string(),
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await?;
-    Ok(held.is_some())
+    let fence = |job, attempt| Fence {
+        job: JobId(job),
+        attempt,
+    };
+    Ok(held.into_iter().map(|row| fence(row.id, row.attempt)).collect())
 }
 
-/// Notes artifacts of a job, those of its step number `ordinal` below the directory given with it, or the job's own at the
-/// top, in place of those that were there. Answers with the paths of what was there and no longer is.
+/// Notes artifacts, in place of those at the same paths.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn put(
-    db: impl Executor<'_>,
-    fence: Fence,
-    step: Option<(i16, &str)>,
-    artifacts: &[NewArtifact],
-) -> Result<Vec<String>> {
-    let paths: Vec<&str> = artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
-    let sizes: Vec<i64> = artifacts.iter().map(|artifact| artifact.size).collect();
-    let hashes: Vec<&[u8]> = artifacts.iter().map(|artifact| &artifact.sha256[..]).collect();
-    let types: Vec<&str> = artifacts.iter().map(|artifact| artifact.media_type).collect();
+pub async fn put(db: impl Executor<'_>, noted: &[Noted<'_>]) -> Result<()> {
+    let columns = Columns::of(noted);
+    sqlx::query!(
+        r#"
+        insert into artifact (job_id, attempt, ordinal, path, size, sha256, media_type)
+        select *
+          from unnest($1::uuid[], $2::int[], $3::smallint[], $4::text[], $5::bigint[], $6::bytea[], $7::text[])
+        on conflict (job_id, path) do update
+           set attempt = excluded.attempt, ordinal = excluded.ordinal, size = excluded.size, sha256 = excluded.sha256,
+               media_type = excluded.media_type, created_at = now()
+        "#,
+        &columns.jobs,
+        &columns.attempts,
+        &columns.ordinals as &[Option<i16>],
+        &columns.paths as &[&str],
+        &columns.sizes,
+        &columns.hashes as &[&[u8]],
+        &columns.types as &[&str],
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Artifacts, column by column, as `unnest` takes them.
+#[derive(Default)]
+struct Columns<'a> {
+    jobs: Vec<Uuid>,
+    attempts: Vec<i32>,
+    ordinals: Vec<Option<i16>>,
+    paths: Vec<&'a str>,
+    sizes: Vec<i64>,
+    hashes: Vec<&'a [u8]>,
+    types: Vec<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(noted: &'a [Noted<'a>]) -> Self {
+        let mut columns = Self::default();
+        for Noted {
+            fence,
+            step,
+            artifacts,
+        } in noted
+        {
+            for artifact in artifacts {
+                columns.jobs.push(fence.job.0);
+                columns.attempts.push(fence.attempt);
+                columns.ordinals.push(step.map(|(ordinal, _)| ordinal));
+                columns.paths.push(&artifact.path);
+                columns.sizes.push(artifact.size);
+                columns.hashes.push(&artifact.sha256);
+                columns.types.push(artifact.media_type);
+            }
+        }
+        columns
+    }
+}
+
+/// Takes what was noted of the step or of the job itself before, and no longer is; answers with the paths.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn prune(db: impl Executor<'_>, noted: &Noted<'_>) -> Result<Vec<String>> {
+    let paths: Vec<&str> = noted
+        .artifacts
+        .iter()
+        .map(|artifact| artifact.path.as_str())
+        .collect();
     let gone = sqlx::query_scalar!(
         r#"
-        with noted as (
-            insert into artifact (job_id, path, attempt, ordinal, size, sha256, media_type)
-            select $1, path, $2, $3, size, sha256, media_type
-              from unnest($4::text[], $5::bigint[], $6::bytea[], $7::text[]) as new (path, size, sha256, media_type)
-            on conflict (job_id, path) do update
-               set attempt = excluded.attempt, ordinal = excluded.ordinal, size = excluded.size, sha256 = excluded.sha256,
-                   media_type = excluded.media_type, created_at = now()
-        )
         delete from artifact
-         where job_id = $1 and path <> all ($4)
-           and case when $8::text is null then position('/' in path) = 0 else starts_with(path, $8 || '/') end
+         where job_id = $1 and path <> all ($2)
+           and case when $3::text is null then position('/' in path) = 0 else starts_with(path, $3 || '/') end
         returning path
         "#,
-        fence.job.0,
-        fence.attempt,
-        step.map(|(ordinal, _)| ordinal),
+        noted.fence.job.0,
         &paths as &[&str],
-        &sizes,
-        &hashes as &[&[u8]],
-        &types as &[&str],
-        step.map(|(_, directory)| directory),
+        noted.step.map(|(_, directory)| directory),
     )
     .fetch_all(db)
     .await?;

@@ -1,5 +1,7 @@
 //! What the workspaces of jobs were made from, and where they are.
 
+use uuid::Uuid;
+
 use super::{Executor, Result};
 use crate::domain::attempt::Fence;
 use crate::domain::id::{JobId, RunnerId};
@@ -17,32 +19,49 @@ pub struct Origin {
     pub forgotten: bool,
 }
 
-/// Notes what a job's workspace was made from and that it is on `host`, if `runner` still holds the job; what
-/// it was made from first stays.
+/// What the workspace of an attempt was made from, to be noted.
+#[derive(Clone, Debug)]
+pub struct NewOrigin {
+    /// The attempt.
+    pub fence: Fence,
+    /// The host that has it.
+    pub host: String,
+    /// `empty`, `copy` or `clone`.
+    pub kind: &'static str,
+    /// The commit it began as.
+    pub base: String,
+}
+
+/// Notes what the workspaces of jobs that `runner` still holds were made from, and where they are now; what one was
+/// made from first stays.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn put(
-    db: impl Executor<'_>,
-    runner: RunnerId,
-    fence: Fence,
-    host: &str,
-    kind: &str,
-    base: &str,
-) -> Result<()> {
+pub async fn put(db: impl Executor<'_>, runner: RunnerId, origins: &[NewOrigin]) -> Result<()> {
+    let jobs: Vec<Uuid> = origins.iter().map(|origin| origin.fence.job.0).collect();
+    let attempts: Vec<i32> = origins.iter().map(|origin| origin.fence.attempt).collect();
+    let hosts: Vec<&str> = origins.iter().map(|origin| origin.host.as_str()).collect();
+    let kinds: Vec<&str> = origins.iter().map(|origin| origin.kind).collect();
+    let bases: Vec<&str> = origins.iter().map(|origin| origin.base.as_str()).collect();
     sqlx::query!(
         r#"
         insert into workspace (job_id, host, kind, base)
-        select id, $4, $5, $6 from job where id = $1 and attempt = $2 and runner_id = $3 and state = 'running'
+        -- Row by row through the key, as the settle: the limit keeps the planner from joining freely.
+        select job.id, asked.host, asked.kind, asked.base
+          from (select * from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[])
+                              as asked (job_id, attempt, host, kind, base) order by job_id) as asked
+         cross join lateral (select id, runner_id from job
+                              where job.id = asked.job_id and job.attempt = asked.attempt limit 1) as job
+         where job.runner_id = $1
         on conflict (job_id) do update set host = excluded.host
         "#,
-        fence.job.0,
-        fence.attempt,
         runner.0,
-        host,
-        kind,
-        base,
+        &jobs,
+        &attempts,
+        &hosts as &[&str],
+        &kinds as &[&str],
+        &bases as &[&str],
     )
     .execute(db)
     .await?;

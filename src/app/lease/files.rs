@@ -2,19 +2,16 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use super::Session;
-use crate::domain::ansi::Stripper;
+use super::bundles::{self, Kept};
 use crate::domain::attempt::Fence;
 use crate::domain::id::JobId;
-use crate::objects::{Objects, Written};
-use crate::store::artifact::{self, Artifact, NewArtifact};
-use crate::store::log::Place;
-use crate::store::workspace::{self, Origin};
-use crate::store::{self, Connection, Result};
-
-/// Rows of a log that are read at once; a row has at most 64 KiB.
-const ROWS: u32 = 64;
+use crate::objects::Objects;
+use crate::store::artifact::{self, Artifact};
+use crate::store::workspace::{self, NewOrigin, Origin};
+use crate::store::{self, Result};
 
 /// A file that is to be kept.
 #[derive(Debug)]
@@ -40,6 +37,38 @@ pub enum Content {
     Same(String),
 }
 
+impl Content {
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Files that are kept together or not at all: those of a step, or a job's own.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The attempt that leaves them.
+    pub fence: Fence,
+    /// The step's number and its directory; `None` for the job's own.
+    pub step: Option<(i16, String)>,
+    /// All of them.
+    pub files: Vec<NewFile>,
+}
+
+impl Bundle {
+    /// Whether it is all in memory.
+    pub(super) fn is_short(&self) -> bool {
+        self.files.iter().all(|file| file.content.text().is_some())
+    }
+
+    pub(super) fn step(&self) -> Option<(i16, &str)> {
+        let step = self.step.as_ref();
+        step.map(|(ordinal, directory)| (*ordinal, directory.as_str()))
+    }
+}
+
 /// Why a file is not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum NotKept {
@@ -51,43 +80,32 @@ pub enum NotKept {
     Objects(#[from] io::Error),
 }
 
+impl NotKept {
+    /// Whether trying less at once fares no better.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_away())
+    }
+}
+
 impl Session {
-    /// Keeps these files of a job, those of the step number `ordinal` in `directory` or the job's own, in place of
-    /// what was there. `false` means the lease is lost: nothing is kept, and nothing that was is touched.
+    /// Keeps files of a job, in place of what was there. `false` means the lease is lost: nothing is kept, and nothing
+    /// that was is touched.
     ///
-    /// The job's row is held meanwhile, so that nobody else who runs it writes to the same place.
+    /// The job's row is held meanwhile, so that nobody else who runs it writes to the same place. Texts go in one
+    /// transaction with those of others; what may be long holds nobody else up.
     ///
     /// # Errors
     ///
     /// [`NotKept`]; it may be tried again.
-    pub async fn keep_files(
-        &self,
-        objects: &Objects,
-        fence: Fence,
-        step: Option<(i16, &str)>,
-        files: &[NewFile],
-    ) -> std::result::Result<bool, NotKept> {
-        let mut connection = self.pool.lend().await.map_err(store::Error::from)?;
-        let mut transaction = connection.begin().await.map_err(store::Error::from)?;
-        if !artifact::hold(&mut transaction, self.id, fence, self.lease).await? {
-            return Ok(false);
-        }
-        let mut rows = Vec::with_capacity(files.len());
-        for file in files {
-            let Written { size, sha256 } = write(objects, &mut transaction, fence, file).await?;
-            rows.push(NewArtifact {
-                path: file.path.clone(),
-                size: i64::try_from(size).unwrap_or(i64::MAX),
-                sha256,
-                media_type: file.media_type,
-            });
-        }
-        for path in artifact::put(&mut *transaction, fence, step, &rows).await? {
-            objects.delete(&key(fence.job, &path)).await?;
-        }
-        transaction.commit().await.map_err(store::Error::from)?;
-        connection.done();
-        Ok(true)
+    pub async fn keep_files(&self, objects: &Objects, bundle: Arc<Bundle>) -> Kept {
+        let asked = (objects.clone(), bundle);
+        let kept = match asked.1.is_short() {
+            true => self.bundles.ask(asked).await,
+            false => bundles::each(&self.pool, self.id, self.lease, vec![asked])
+                .await
+                .pop(),
+        };
+        kept.unwrap_or_else(|| Err(Arc::new(store::Error::unheard().into())))
     }
 
     /// The artifact of a job at `path`, if there is one.
@@ -135,13 +153,14 @@ impl Session {
         workspace::find(&self.pool, job).await
     }
 
-    /// Notes what a job's workspace was made from, and that `host` has it.
+    /// Notes what a job's workspace was made from and where it is, in one statement with those of others.
     ///
     /// # Errors
     ///
     /// [`store::Error`] when PostgreSQL is away.
-    pub async fn note_origin(&self, fence: Fence, host: &str, kind: &str, base: &str) -> Result<()> {
-        workspace::put(&self.pool, self.id, fence, host, kind, base).await
+    pub async fn note_origin(&self, origin: NewOrigin) -> std::result::Result<(), Arc<store::Error>> {
+        let noted = self.origins.ask(origin).await;
+        noted.unwrap_or_else(|| Err(Arc::new(store::Error::unheard())))
     }
 }
 
@@ -149,56 +168,4 @@ impl Session {
 #[must_use]
 pub fn key(job: JobId, path: &str) -> String {
     format!("{job}/{path}")
-}
-
-async fn write(
-    objects: &Objects,
-    db: &mut Connection,
-    fence: Fence,
-    file: &NewFile,
-) -> std::result::Result<Written, NotKept> {
-    let key = key(fence.job, &file.path);
-    Ok(match &file.content {
-        Content::Text(text) => objects.put(&key, text.as_bytes()).await?,
-        Content::File(file) => objects.put_file(&key, file.try_clone()?).await?,
-        Content::Same(path) => objects.copy(&self::key(fence.job, path), &key).await?,
-        Content::Log(from) => write_log(objects, db, fence, *from, &key).await?,
-    })
-}
-
-async fn write_log(
-    objects: &Objects,
-    db: &mut Connection,
-    fence: Fence,
-    from: Option<i32>,
-    key: &str,
-) -> std::result::Result<Written, NotKept> {
-    let mut writer = objects.create(key)?;
-    let (mut stdout, mut stderr) = (Stripper::default(), Stripper::default());
-    let mut place = from.map_or(Place::START, |from| Place {
-        attempt: fence.attempt,
-        seq: from - 1,
-    });
-    loop {
-        let rows = store::log::after(&mut *db, fence.job, place, ROWS).await?;
-        for row in &rows {
-            let stripper = match row.stream.as_str() {
-                "stderr" => &mut stderr,
-                _ => &mut stdout,
-            };
-            let text = stripper.parts(&row.body).concat();
-            if let Err(error) = writer.write(text.as_bytes()).await {
-                return Ok(writer.give_up(error).await?);
-            }
-        }
-        match rows.last() {
-            Some(last) if rows.len() >= ROWS as usize => {
-                place = Place {
-                    attempt: last.attempt,
-                    seq: last.seq,
-                };
-            }
-            _ => return Ok(writer.finish().await?),
-        }
-    }
 }

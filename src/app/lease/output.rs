@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-
-use crate::app::gather::Gather;
+use crate::app::gather::{Gather, all_or_each};
 use crate::domain::id::RunnerId;
 use crate::store::log::{Output, append};
-use crate::store::{Error, Pool};
+use crate::store::{self, Error, Pool};
 
 /// Statements under way at once.
 const WORKERS: usize = 2;
@@ -25,26 +23,19 @@ pub(super) fn together(pool: &Pool, runner: RunnerId) -> Outputs {
     let pool = pool.clone();
     Gather::start(WORKERS, MOST, move |outputs| {
         let pool = pool.clone();
-        async move { each(&pool, runner, &outputs).await }
+        async move {
+            let all = |outputs: Arc<[Output]>| {
+                let pool = &pool;
+                async move { all(pool, runner, &outputs).await }
+            };
+            all_or_each(outputs, all, Error::is_away).await
+        }
     })
 }
 
-async fn each(pool: &Pool, runner: RunnerId, outputs: &[Output]) -> Vec<Kept> {
-    match all(pool, runner, outputs).await {
-        // What is refused of one is not to take the others with it.
-        Err(error) if outputs.len() > 1 && !error.is_away() => {
-            let alone = async |output| all(pool, runner, std::slice::from_ref(output)).await;
-            let kept = join_all(outputs.iter().map(alone)).await;
-            kept.into_iter().map(|kept| kept.map(|kept| kept[0])).collect()
-        }
-        Err(error) => outputs.iter().map(|_| Err(error.clone())).collect(),
-        Ok(kept) => kept.into_iter().map(Ok).collect(),
-    }
-}
-
 /// One statement for all; answers in their order.
-async fn all(pool: &Pool, runner: RunnerId, outputs: &[Output]) -> Result<Vec<bool>, Arc<Error>> {
-    let held = append(pool, runner, outputs).await.map_err(Arc::new)?;
+async fn all(pool: &Pool, runner: RunnerId, outputs: &[Output]) -> store::Result<Vec<bool>> {
+    let held = append(pool, runner, outputs).await?;
     Ok(outputs
         .iter()
         .map(|output| held.contains(&output.fence))

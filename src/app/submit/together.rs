@@ -7,11 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-
 use super::{Accepted, Error, follow_up, holder, itself, new_job, project};
 use crate::app::authenticate::Caller;
-use crate::app::gather::Gather;
+use crate::app::gather::{Gather, all_or_each};
 use crate::app::hint::Hints;
 use crate::domain::id::JobId;
 use crate::domain::spec::JobSpec;
@@ -24,7 +22,7 @@ const WORKERS: usize = 2;
 const MOST: usize = 200;
 
 /// One request, of somebody who may submit, for a job that needs no other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     pub(super) caller: Caller,
     pub(super) spec: JobSpec,
@@ -39,31 +37,16 @@ pub fn together(pool: &Pool, hints: &Hints) -> Together {
     let (pool, hints) = (pool.clone(), hints.clone());
     Gather::start(WORKERS, MOST, move |requests| {
         let (pool, hints) = (pool.clone(), hints.clone());
-        async move { each(&pool, &hints, &requests).await }
-    })
-}
-
-async fn each(pool: &Pool, hints: &Hints, requests: &[Request]) -> Vec<Result<Accepted, Error>> {
-    match all(pool, hints, requests).await {
-        Ok(answers) => answers,
-        Err(error) if requests.len() == 1 || error.is_away() => {
-            let error = Arc::new(error);
-            requests
-                .iter()
-                .map(|_| Err(Error::Together(error.clone())))
-                .collect()
-        }
-        Err(error) => {
-            tracing::warn!(error = %error, requests = requests.len(), "requests were refused together; trying each alone");
-            let alone = async |request| all(pool, hints, std::slice::from_ref(request)).await;
-            let answers = join_all(requests.iter().map(alone)).await;
-            let answer = |answers: store::Result<Vec<_>>| match answers {
-                Ok(answers) => answers.into_iter().next().unwrap_or(Err(Error::KeyVanished)),
-                Err(error) => Err(Error::Store(error)),
+        async move {
+            let all = |requests: Arc<[Request]>| {
+                let (pool, hints) = (&pool, &hints);
+                async move { all(pool, hints, &requests).await }
             };
+            let answers = all_or_each(requests, all, store::Error::is_away).await;
+            let answer = |answer: Result<_, _>| answer.unwrap_or_else(|error| Err(Error::Together(error)));
             answers.into_iter().map(answer).collect()
         }
-    }
+    })
 }
 
 /// One statement for all whose project is theirs; answers in the order of the requests.

@@ -8,6 +8,7 @@ use crate::domain::attempt::{Ending, StepRecord};
 use crate::domain::clock;
 use crate::domain::result::{JobResult, StepSummary};
 use crate::domain::spec::JobSpec;
+use crate::runner::logs::Log;
 use crate::runner::redact::Secrets;
 use crate::runner::step::Place;
 use crate::store::step::Step;
@@ -16,13 +17,19 @@ use crate::store::usage::Told;
 impl Keeping<'_> {
     /// Keeps the files of a job that ends so, with the step it ends in unless that is recorded. That some could not
     /// be kept does not change how the job ended.
-    pub(in crate::runner) async fn job(&self, place: &Place<'_>, ending: &Ending, last: Option<&StepRecord>) {
+    pub(in crate::runner) async fn job(
+        &self,
+        place: &Place<'_>,
+        ending: &Ending,
+        last: Option<&StepRecord>,
+        log: &Log<'_>,
+    ) {
         if !self.is_ours() {
             return;
         }
-        let kept = match self.files(place, ending, last).await {
+        let kept = match self.files(place, ending, last, log).await {
             Ok(files) => self
-                .patiently(place, None, &files)
+                .patiently(place, None, files)
                 .await
                 .map_err(|failure| failure.message),
             Err(error) => Err(error.to_string()),
@@ -37,12 +44,25 @@ impl Keeping<'_> {
         place: &Place<'_>,
         ending: &Ending,
         last: Option<&StepRecord>,
+        log: &Log<'_>,
     ) -> crate::store::Result<Vec<NewFile>> {
         let (job, spec) = (place.job.fence.job, place.spec);
-        let (steps, told) = match last {
+        let is_first = place.job.fence.attempt == 1;
+        let (steps, told, patch) = match last {
             // Nothing can have been recorded before it.
-            Some(last) if last.ordinal == 0 && place.job.fence.attempt == 1 => (Vec::new(), Vec::new()),
-            _ => (self.session.steps(job).await?, self.session.told(job).await?),
+            Some(last) if last.ordinal == 0 && is_first => {
+                let patch = last.patched.then(|| format!("steps/{}/patch.diff", last.step_id));
+                (Vec::new(), Vec::new(), patch)
+            }
+            _ => (
+                self.session.steps(job).await?,
+                self.session.told(job).await?,
+                self.session.last_patch(job).await?,
+            ),
+        };
+        let printed = match is_first {
+            true => log.text(0),
+            false => None,
         };
         let secrets = self.settings.sensitive.of_job(spec);
         let clean = |text: String| secrets.redact(&text).0;
@@ -59,10 +79,10 @@ impl Keeping<'_> {
             NewFile {
                 path: "logs.txt".into(),
                 media_type: TEXT,
-                content: Content::Log(None),
+                content: printed.map_or(Content::Log(None), Content::Text),
             },
         ];
-        if let Some(path) = self.session.last_patch(job).await? {
+        if let Some(path) = patch {
             files.push(NewFile {
                 path: "patch.diff".into(),
                 media_type: PATCH,

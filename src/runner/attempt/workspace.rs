@@ -1,5 +1,6 @@
 //! The workspace an attempt finds, makes, or makes again.
 
+use std::borrow::Borrow;
 use std::path::Path;
 
 use super::{Attempt, Stop};
@@ -10,7 +11,8 @@ use crate::domain::job::Code;
 use crate::domain::spec::StepSpec;
 use crate::runner::host;
 use crate::runner::workspace::{Origin, Workspace};
-use crate::store::{self, Result};
+use crate::store;
+use crate::store::workspace::NewOrigin;
 
 /// A workspace that is ready.
 pub(super) struct Opened {
@@ -26,7 +28,7 @@ impl Attempt<'_> {
     pub(super) async fn workspace<'s>(
         &self,
         mut steps: impl Iterator<Item = &'s StepSpec>,
-    ) -> std::result::Result<std::result::Result<Opened, Failure>, Stop> {
+    ) -> Result<Result<Opened, Failure>, Stop> {
         if !steps.any(|step| self.settings.uses_workspace(step)) {
             return Ok(Ok(Opened {
                 workspace: Workspace::none(),
@@ -56,14 +58,18 @@ impl Attempt<'_> {
     }
 
     /// Notes what a workspace was made from, and that it is here.
-    pub(super) async fn note(&self, workspace: &Workspace) -> std::result::Result<(), Stop> {
+    pub(super) async fn note(&self, workspace: &Workspace) -> Result<(), Stop> {
         let Some(origin) = workspace.origin() else {
             return Ok(());
         };
-        let (host, kind): (String, &str) = (host(), origin.kind.into());
+        let origin = NewOrigin {
+            fence: self.job.fence,
+            host: host(),
+            kind: origin.kind.into(),
+            base: origin.base.clone(),
+        };
         self.ask("where a workspace is", || {
-            self.session
-                .note_origin(self.job.fence, &host, kind, &origin.base)
+            self.session.note_origin(origin.clone())
         })
         .await
     }
@@ -72,7 +78,7 @@ impl Attempt<'_> {
         &self,
         noted: Option<&store::workspace::Origin>,
         patch: Option<String>,
-    ) -> std::result::Result<Opened, Failure> {
+    ) -> Result<Opened, Failure> {
         let (settings, job) = (self.settings, self.job.fence.job);
         // What lies here of a job that went on elsewhere is what it was then.
         let here = noted.is_none_or(|noted| noted.host == host());
@@ -112,7 +118,7 @@ impl Attempt<'_> {
     }
 
     /// Brings in what the steps before had changed.
-    async fn restore(&self, workspace: &Workspace, path: &str) -> std::result::Result<(), Failure> {
+    async fn restore(&self, workspace: &Workspace, path: &str) -> Result<(), Failure> {
         let not_restored = |why: &str| {
             Failure::new(
                 Code::Workspace,
@@ -133,16 +139,16 @@ impl Attempt<'_> {
     }
 
     /// Asks the tables, and waits for them while they are away.
-    async fn ask<T, F: Future<Output = Result<T>>>(
+    async fn ask<T, E: Borrow<store::Error>, F: Future<Output = Result<T, E>>>(
         &self,
         what: &str,
         ask: impl Fn() -> F,
-    ) -> std::result::Result<T, Stop> {
+    ) -> Result<T, Stop> {
         let mut pause = Backoff::default();
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => self.wait_for_tables(what, &error, &mut pause).await?,
+                Err(error) => self.wait_for_tables(what, error.borrow(), &mut pause).await?,
             }
             if let Some(reason) = self.brake.reason() {
                 return Err(match super::ending(reason, None) {

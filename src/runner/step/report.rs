@@ -7,10 +7,11 @@ use crate::app::lease::Session;
 use crate::domain::ansi;
 use crate::domain::attempt::StepRecord;
 use crate::domain::spec::StepSpec;
+use crate::runner::logs::Log;
 use crate::runner::redact::Secrets;
 
 /// Most characters of what a program printed last.
-const TAIL: i32 = 4000;
+const TAIL: u16 = 4000;
 
 /// The text of it.
 pub(super) async fn of(
@@ -19,16 +20,20 @@ pub(super) async fn of(
     session: &Session,
     record: &StepRecord,
     secrets: &Secrets,
+    log: &Log<'_>,
 ) -> String {
     let said = match &record.usage {
         Some(usage) if !usage.report.trim().is_empty() => return usage.report.clone(),
         Some(_) => None,
-        // While the tables are away nothing is kept at all.
-        None => session
-            .tail(place.job.fence, place.position, TAIL)
-            .await
-            .ok()
-            .flatten(),
+        None => match log.tail(place.position, TAIL.into()) {
+            // While the tables are away nothing is kept at all.
+            None => session
+                .tail(place.job.fence, place.position, TAIL.into())
+                .await
+                .ok()
+                .flatten(),
+            short => short,
+        },
     };
     let mut report = format!("# Step {}\n\n- status: {}\n", step.step_id, record.status());
     if let Some(failure) = &record.failure {

@@ -1,13 +1,15 @@
 //! What jobs left behind, listed and downloaded.
 
-use orchestrator::app::lease::{Content, NewFile};
+use orchestrator::app::lease::{Bundle, Content, NewFile, NotKept};
+use orchestrator::domain::attempt::{Ending, Fence};
 use orchestrator::domain::id::JobId;
 use orchestrator::domain::token::Scope;
 use orchestrator::objects::Objects;
+use orchestrator::store::artifact;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
-use super::jobs::{claim, session};
+use super::jobs::{claim, session, settlement};
 use super::server::{Server, problem};
 
 /// A job with an artifact of its own and one of a step.
@@ -21,15 +23,18 @@ async fn job_with_artifacts(server: &Server) -> JobId {
         media_type: "text/plain; charset=utf-8",
         content: Content::Text(text.to_owned()),
     };
-    let files = [file("steps/hello/logs.txt", "0123456789")];
-    assert!(
-        session
-            .keep_files(&objects, fence, Some((0, "steps/hello")), &files)
-            .await
-            .unwrap()
-    );
-    let files = [file("report.md", "# é\n"), file("empty.txt", "")];
-    assert!(session.keep_files(&objects, fence, None, &files).await.unwrap());
+    let step = Bundle {
+        fence,
+        step: Some((0, "steps/hello".to_owned())),
+        files: vec![file("steps/hello/logs.txt", "0123456789")],
+    };
+    assert!(session.keep_files(&objects, step.into()).await.unwrap());
+    let own = Bundle {
+        fence,
+        step: None,
+        files: vec![file("report.md", "# é\n"), file("empty.txt", "")],
+    };
+    assert!(session.keep_files(&objects, own.into()).await.unwrap());
     job
 }
 
@@ -189,46 +194,148 @@ async fn nothing_but_artifacts_of_a_job_the_token_reaches_is_found() {
 }
 
 #[tokio::test]
+async fn what_many_leave_behind_at_once_is_kept_for_each_and_what_goes_wrong_is_its_own() {
+    let server = Server::start().await;
+    for _ in 0..20 {
+        server.job("demo").await;
+    }
+    let session = session(&server).await;
+    let claimed = session.claim("default", "", 20).await.unwrap();
+    let fences: Vec<_> = claimed.into_iter().map(|job| job.fence).collect();
+    assert_eq!(fences.len(), 20);
+    let objects = Objects::directory(&server.artifacts);
+    objects.prepare().unwrap();
+    // A file where the directory of one job is to be.
+    let spoilt = fences[3];
+    std::fs::write(server.artifacts.join(spoilt.job.to_string()), "in the way").unwrap();
+    let keep = async |at: usize| {
+        let fence = Fence {
+            attempt: if at == 7 { 9 } else { fences[at].attempt },
+            ..fences[at]
+        };
+        let file = |name: &str| NewFile {
+            path: name.to_owned(),
+            media_type: "text/plain",
+            content: Content::Text(format!("of {at}")),
+        };
+        let bundle = Bundle {
+            fence,
+            step: None,
+            files: ["a.txt", "b.txt"].map(file).into(),
+        };
+        session.keep_files(&objects, bundle.into()).await
+    };
+    let kept = futures_util::future::join_all((0..20).map(keep)).await;
+    for (at, kept) in kept.into_iter().enumerate() {
+        match at {
+            3 => assert!(matches!(*kept.unwrap_err(), NotKept::Objects(_))),
+            7 => assert!(!kept.unwrap()),
+            _ => assert!(kept.unwrap()),
+        }
+    }
+    for (at, fence) in fences.iter().enumerate() {
+        let noted = artifact::of_job(&server.pool, fence.job).await.unwrap();
+        let paths: Vec<_> = noted.iter().map(|artifact| artifact.path.as_str()).collect();
+        match at {
+            3 | 7 => assert!(paths.is_empty(), "{at}: {paths:?}"),
+            _ => {
+                assert_eq!(paths, ["a.txt", "b.txt"]);
+                let path = format!("/api/v1/jobs/{}/artifacts/b.txt", fence.job);
+                let (_, _, body) = answer(server.get(&path)).await;
+                assert_eq!(body, format!("of {at}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_later_attempt_does_not_leave_behind_is_gone_with_its_bytes() {
+    let server = Server::start().await;
+    let job = server.job("demo").await;
+    let session = session(&server).await;
+    let first = claim(&session).await;
+    let objects = Objects::directory(&server.artifacts);
+    let keep = async |fence, step: Option<(i16, String)>, paths: &[&str]| {
+        let file = |path: &&str| NewFile {
+            path: (*path).to_owned(),
+            media_type: "text/plain",
+            content: Content::Text((*path).to_owned()),
+        };
+        let files = paths.iter().map(file).collect();
+        let bundle = Bundle { fence, step, files };
+        assert!(session.keep_files(&objects, bundle.into()).await.unwrap());
+    };
+    let step = |ordinal| Some((ordinal, "steps/hello".to_owned()));
+    keep(
+        first,
+        step(0),
+        &["steps/hello/report.md", "steps/hello/patch.diff"],
+    )
+    .await;
+    keep(first, None, &["report.md", "patch.diff"]).await;
+    let there = async || {
+        let noted = artifact::of_job(&server.pool, job).await.unwrap();
+        let paths: Vec<_> = noted.into_iter().map(|artifact| artifact.path).collect();
+        let on_disk = |path: &&str| server.artifacts.join(job.to_string()).join(path).exists();
+        let all = [
+            "patch.diff",
+            "report.md",
+            "steps/hello/patch.diff",
+            "steps/hello/report.md",
+        ];
+        assert_eq!(
+            paths,
+            all.iter()
+                .filter(|path| on_disk(path))
+                .copied()
+                .collect::<Vec<_>>()
+        );
+        paths.len()
+    };
+    assert_eq!(there().await, 4);
+    // The step again in the same attempt: what it left before is its own only.
+    keep(first, step(1), &["steps/hello/report.md"]).await;
+    assert_eq!(there().await, 3);
+    let handed_back = settlement(first, Ending::HandedBack);
+    session.settle(&[handed_back]).await.unwrap();
+    keep(claim(&session).await, None, &["report.md"]).await;
+    assert_eq!(there().await, 2);
+}
+
+#[tokio::test]
 async fn a_runner_that_lost_the_job_writes_nothing_and_one_that_writes_cannot_lose_it() {
     let server = Server::start().await;
     let job = server.job("demo").await;
     let session = session(&server).await;
     let fence = claim(&session).await;
     let objects = Objects::directory(&server.artifacts);
-    let files = |text: &str| {
-        [NewFile {
+    let keep = async |fence, text: &str| {
+        let file = NewFile {
             path: "report.md".to_owned(),
             media_type: "text/plain",
             content: Content::Text(text.to_owned()),
-        }]
+        };
+        let bundle = Bundle {
+            fence,
+            step: None,
+            files: vec![file],
+        };
+        session.keep_files(&objects, bundle.into()).await.unwrap()
     };
-    assert!(
-        session
-            .keep_files(&objects, fence, None, &files("mine"))
-            .await
-            .unwrap()
-    );
-    let late = orchestrator::domain::attempt::Fence {
+    assert!(keep(fence, "mine").await);
+    let late = Fence {
         attempt: fence.attempt - 1,
         ..fence
     };
-    assert!(
-        !session
-            .keep_files(&objects, late, None, &files("late"))
-            .await
-            .unwrap()
-    );
+    assert!(!keep(late, "late").await);
     let (_, _, body) = answer(server.get(&format!("/api/v1/jobs/{job}/artifacts/report.md"))).await;
     assert_eq!(body, "mine");
     // While it is held, whoever takes jobs from vanished runners passes it by.
     #[expect(clippy::disallowed_methods, reason = "a runner in the middle of its writing")]
     let mut writing = server.pool.begin().await.unwrap();
     let lease = std::time::Duration::from_secs(60);
-    assert!(
-        orchestrator::store::artifact::hold(&mut writing, session.id, fence, lease)
-            .await
-            .unwrap()
-    );
+    let held = artifact::hold(&mut writing, session.id, &[fence, late], lease).await;
+    assert_eq!(held.unwrap(), [fence].into());
     let later = Some(orchestrator::domain::clock::now() + chrono::Duration::days(1));
     assert!(
         orchestrator::store::expire::expire(&server.pool, later, 10)
@@ -244,12 +351,7 @@ async fn a_runner_that_lost_the_job_writes_nothing_and_one_that_writes_cannot_lo
             .len(),
         1
     );
-    assert!(
-        !session
-            .keep_files(&objects, fence, None, &files("late"))
-            .await
-            .unwrap()
-    );
+    assert!(!keep(fence, "late").await);
     let (_, _, body) = answer(server.get(&format!("/api/v1/jobs/{job}/artifacts/report.md"))).await;
     assert_eq!(body, "mine");
 }

@@ -213,6 +213,7 @@ async fn steps_attempts_and_events_tell_what_happened() {
         started_at: now(),
         finished_at: now(),
         output_bytes: 6,
+        patched: false,
         measured: Measured {
             cpu_ms: 12,
             peak_memory_bytes: 3_000_000,

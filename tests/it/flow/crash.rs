@@ -120,6 +120,7 @@ async fn record_and_vanish(ground: &Ground, position: i16, failure: Option<(Fail
         started_at: now,
         finished_at: now,
         output_bytes: 0,
+        patched: false,
         measured: Measured::default(),
     };
     assert!(session.record_step(claimed.fence, &record, next).await.unwrap());

@@ -11,8 +11,8 @@ use orchestrator::domain::job::{Code, JobState};
 use orchestrator::domain::page::Cursor;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{
-    Pool, approval, attempt, claim, database as pools, event, expire, gate, history, insert, job, log, need,
-    project, runner, stats, step, usage,
+    Pool, approval, artifact, attempt, claim, database as pools, event, expire, gate, history, insert, job,
+    log, need, project, runner, stats, step, usage, workspace,
 };
 
 use super::{demo, due, session};
@@ -28,6 +28,8 @@ const FILL: &str = "
     alter table attempt set (autovacuum_enabled = false);
     alter table step set (autovacuum_enabled = false);
     alter table log set (autovacuum_enabled = false);
+    alter table artifact set (autovacuum_enabled = false);
+    alter table workspace set (autovacuum_enabled = false);
     alter index step_by_time set (autosummarize = off);
     alter index attempt_by_time set (autosummarize = off);
     alter index event_by_time set (autosummarize = off);
@@ -47,7 +49,11 @@ const FILL: &str = "
     insert into step (job_id, attempt, ordinal, position, step_id, agent, status, started_at, finished_at)
     select job_id, 1, 0, 0, 'a', 'command', 'succeeded', now(), now() from attempt;
     insert into log (job_id, attempt, seq, position, stream, at, body)
-    select job_id, 1, 0, 0, 'stdout', now(), 'hello' from attempt;";
+    select job_id, 1, 0, 0, 'stdout', now(), 'hello' from attempt;
+    insert into artifact (job_id, path, attempt, ordinal, size, sha256, media_type)
+    select job_id, path, 1, case when path <> 'report.md' then 0 end, 0, sha256(''), 'text/plain'
+      from attempt, unnest('{report.md,steps/a/report.md,steps/a/patch.diff}'::text[]) as path;
+    insert into workspace (job_id, host, kind, base) select job_id, 'host', 'empty', '' from attempt;";
 
 struct Tables {
     /// One connection: its statements are prepared once, and its counts are its own.
@@ -61,7 +67,7 @@ struct Tables {
 impl Tables {
     async fn scans(&self) -> i64 {
         ask(&self.pool, "select pg_stat_force_next_flush()").await;
-        let count = "select sum(seq_scan) from pg_stat_user_tables where relname in ('job', 'job_spec', 'job_tag', 'event', 'log', 'step', 'attempt')";
+        let count = "select sum(seq_scan) from pg_stat_user_tables where relname in ('job', 'job_spec', 'job_tag', 'event', 'log', 'step', 'attempt', 'artifact', 'workspace')";
         ask(&self.pool, count).await.parse().unwrap()
     }
 
@@ -128,6 +134,33 @@ impl Tables {
                 lines: Vec::new(),
             };
             log::append(&t.pool, t.runner, &[output]).await.unwrap();
+        })
+        .await;
+        self.hold("what attempts leave behind", async |t| {
+            let origin = workspace::NewOrigin {
+                fence: t.fence,
+                host: "host".to_owned(),
+                kind: "empty",
+                base: String::new(),
+            };
+            workspace::put(&t.pool, t.runner, &[origin]).await.unwrap();
+            let mut connection = t.pool.acquire().await.unwrap();
+            let lease = Duration::from_secs(60);
+            let held = artifact::hold(&mut connection, t.runner, &[t.fence], lease).await;
+            assert_eq!(held.unwrap().len(), 1);
+            let noted = artifact::Noted {
+                fence: t.fence,
+                step: Some((0, "steps/a")),
+                artifacts: vec![artifact::NewArtifact {
+                    path: "steps/a/report.md".to_owned(),
+                    size: 0,
+                    sha256: [0; 32],
+                    media_type: "text/plain",
+                }],
+            };
+            artifact::prune(&mut *connection, &noted).await.unwrap();
+            artifact::put(&mut *connection, &[noted]).await.unwrap();
+            artifact::last_patch(&mut *connection, t.job).await.unwrap();
         })
         .await;
         self.hold("key holder", async |t| {

@@ -1,0 +1,171 @@
+//! The files of attempts that end at the same time are kept in one transaction, and so with one commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+
+use super::files::{Bundle, Content, NewFile, NotKept, key};
+use crate::app::gather::{Gather, all_or_each};
+use crate::domain::ansi::Both;
+use crate::domain::attempt::Fence;
+use crate::domain::id::RunnerId;
+use crate::objects::{Objects, Written};
+use crate::store::artifact::{self, NewArtifact, Noted};
+use crate::store::log::Place;
+use crate::store::{self, Connection, Pool};
+
+/// Transactions under way at once: while one waits for the disk, the files of the next are written.
+const WORKERS: usize = 2;
+/// Most bundles of one transaction.
+const MOST: usize = 32;
+/// Rows of a log that are read at once; a row has at most 64 KiB.
+const ROWS: u32 = 64;
+
+/// Whether the attempt is held, and so its files are kept.
+pub(super) type Kept = Result<bool, Arc<NotKept>>;
+
+/// Files, and where they are to go.
+pub(super) type Asked = (Objects, Arc<Bundle>);
+
+/// Where to leave files.
+pub(super) type Bundles = Gather<Asked, Kept>;
+
+/// Keeps what is left there, as the files of attempts that `runner` holds.
+pub(super) fn together(pool: &Pool, runner: RunnerId, lease: Duration) -> Bundles {
+    let pool = pool.clone();
+    Gather::start(WORKERS, MOST, move |asked| {
+        let pool = pool.clone();
+        async move { each(&pool, runner, lease, asked).await }
+    })
+}
+
+/// Keeps each of them; answers in their order.
+pub(super) async fn each(pool: &Pool, runner: RunnerId, lease: Duration, asked: Vec<Asked>) -> Vec<Kept> {
+    let all = |asked: Arc<[Asked]>| async move { all(pool, runner, lease, &asked).await };
+    let kept = all_or_each(asked, all, |error: &NotKept| error.is_away()).await;
+    kept.into_iter().map(|kept| kept?.map_err(Arc::new)).collect()
+}
+
+/// One transaction for all. A file that cannot be written is the matter of its own attempt.
+async fn all(
+    pool: &Pool,
+    runner: RunnerId,
+    lease: Duration,
+    asked: &[Asked],
+) -> Result<Vec<Result<bool, NotKept>>, NotKept> {
+    let mut connection = pool.lend().await.map_err(store::Error::from)?;
+    let mut transaction = connection.begin().await.map_err(store::Error::from)?;
+    let fences: Vec<Fence> = asked.iter().map(|(_, bundle)| bundle.fence).collect();
+    let held = artifact::hold(&mut transaction, runner, &fences, lease).await?;
+    let (ours, lost): (Vec<_>, Vec<_>) = asked
+        .iter()
+        .enumerate()
+        .partition(|(_, (_, bundle))| held.contains(&bundle.fence));
+    let written = match ours[..] {
+        [(_, (objects, bundle))] if !bundle.is_short() => vec![long(objects, &mut transaction, bundle).await],
+        _ => join_all(ours.iter().map(|(_, (objects, bundle))| short(objects, bundle))).await,
+    };
+    let mut kept: Vec<_> = lost.iter().map(|(place, _)| (*place, Ok(false))).collect();
+    let mut noted = Vec::with_capacity(ours.len());
+    for ((place, (_, bundle)), written) in ours.iter().zip(written) {
+        let artifacts = written.map(|artifacts| {
+            noted.push(Noted {
+                fence: bundle.fence,
+                step: bundle.step(),
+                artifacts,
+            });
+            true
+        });
+        kept.push((*place, artifacts));
+    }
+    if !noted.is_empty() {
+        artifact::put(&mut *transaction, &noted).await?;
+    }
+    for noted in noted.iter().filter(|noted| noted.may_replace()) {
+        let job = noted.fence.job;
+        let whose = asked.iter().find(|(_, bundle)| bundle.fence.job == job);
+        for path in artifact::prune(&mut *transaction, noted).await? {
+            if let Some((objects, _)) = whose {
+                objects.delete(&key(job, &path)).await?;
+            }
+        }
+    }
+    transaction.commit().await.map_err(store::Error::from)?;
+    connection.done();
+    kept.sort_by_key(|(place, _)| *place);
+    Ok(kept.into_iter().map(|(_, kept)| kept).collect())
+}
+
+/// Writes files that are texts, all at once.
+async fn short(objects: &Objects, bundle: &Bundle) -> Result<Vec<NewArtifact>, NotKept> {
+    let texts = bundle
+        .files
+        .iter()
+        .filter_map(|file| Some((file, file.content.text()?)));
+    let written = texts.map(async |(file, text)| {
+        let written = objects
+            .put(&key(bundle.fence.job, &file.path), text.as_bytes())
+            .await?;
+        Ok(noted(file, written))
+    });
+    try_join_all(written).await
+}
+
+/// Writes files of any kind, one after the other.
+async fn long(objects: &Objects, db: &mut Connection, bundle: &Bundle) -> Result<Vec<NewArtifact>, NotKept> {
+    let mut artifacts = Vec::with_capacity(bundle.files.len());
+    for file in &bundle.files {
+        let path = |path: &str| key(bundle.fence.job, path);
+        let key = path(&file.path);
+        let written = match &file.content {
+            Content::Text(text) => objects.put(&key, text.as_bytes()).await?,
+            Content::File(file) => objects.put_file(&key, file.try_clone()?).await?,
+            Content::Same(other) => objects.copy(&path(other), &key).await?,
+            Content::Log(from) => log(objects, db, bundle.fence, *from, &key).await?,
+        };
+        artifacts.push(noted(file, written));
+    }
+    Ok(artifacts)
+}
+
+fn noted(file: &NewFile, Written { size, sha256 }: Written) -> NewArtifact {
+    NewArtifact {
+        path: file.path.clone(),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
+        sha256,
+        media_type: file.media_type,
+    }
+}
+
+async fn log(
+    objects: &Objects,
+    db: &mut Connection,
+    fence: Fence,
+    from: Option<i32>,
+    key: &str,
+) -> Result<Written, NotKept> {
+    let mut writer = objects.create(key)?;
+    let mut text = Both::default();
+    let mut place = from.map_or(Place::START, |from| Place {
+        attempt: fence.attempt,
+        seq: from - 1,
+    });
+    loop {
+        let rows = store::log::after(&mut *db, fence.job, place, ROWS).await?;
+        for row in &rows {
+            if let Err(error) = writer.write(text.read(&row.stream, &row.body).as_bytes()).await {
+                return Ok(writer.give_up(error).await?);
+            }
+        }
+        match rows.last() {
+            Some(last) if rows.len() >= ROWS as usize => {
+                place = Place {
+                    attempt: last.attempt,
+                    seq: last.seq,
+                };
+            }
+            _ => return Ok(writer.finish().await?),
+        }
+    }
+}
