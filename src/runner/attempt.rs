@@ -71,6 +71,10 @@ impl Attempt<'_> {
             Ok(spec) => spec,
             Err(error) => return Ok((unreadable(&error), None)),
         };
+        // Claimed while the runner was told to stop.
+        if self.quiet.is_cancelled() {
+            return Ok((Ending::HandedBack, None));
+        }
         let past = self.past().await?;
         if spec.policy.requires_approval && !past.is_approved() {
             let first = spec.steps.first().map_or("", |step| step.step_id.as_str());

@@ -1,7 +1,7 @@
 //! The attempts a session holds just now, and how each is told to stop.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,16 +19,21 @@ pub(super) enum Reason {
     LeaseLost,
 }
 
-/// The way to stop one attempt. The first reason stays.
+/// The way to stop one attempt. The first reason stays, unless the lease is lost: nothing else matters then.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Brake {
     token: CancellationToken,
-    reason: Arc<OnceLock<Reason>>,
+    reason: Arc<Mutex<Option<Reason>>>,
 }
 
 impl Brake {
     pub(super) fn pull(&self, reason: Reason) {
-        let _ = self.reason.set(reason);
+        {
+            let mut first = self.lock();
+            if first.is_none() || reason == Reason::LeaseLost {
+                *first = Some(reason);
+            }
+        }
         self.token.cancel();
     }
 
@@ -39,7 +44,11 @@ impl Brake {
 
     /// Why it was pulled, if it was.
     pub(super) fn reason(&self) -> Option<Reason> {
-        self.reason.get().copied()
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Reason>> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,5 +116,25 @@ impl Held {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_stays_unless_the_lease_is_lost() {
+        let brake = Brake::default();
+        assert_eq!(brake.reason(), None);
+        for (pulled, stays) in [
+            (Reason::Draining, Reason::Draining),
+            (Reason::Cancelled, Reason::Draining),
+            (Reason::LeaseLost, Reason::LeaseLost),
+            (Reason::Cancelled, Reason::LeaseLost),
+        ] {
+            brake.pull(pulled);
+            assert_eq!(brake.reason(), Some(stays));
+        }
     }
 }

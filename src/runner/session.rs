@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, field};
 
-use super::held::{Held, Reason};
+use super::held::{Brake, Held, Reason};
 use super::hints::{self, Ears, Work as Wake};
 use super::lanes::{Lane, lanes};
 use super::settler::{self, Finished};
@@ -81,20 +81,17 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
     });
     let closed = CancellationToken::new();
     let asked = Arc::new(Notify::new());
-    let beating = tokio::spawn(heartbeat::beat(
+    let beating = heartbeat::beat(
         session.clone(),
         settings.alive.part("the lease", session.lease + PATIENCE),
         work.held.clone(),
         work.quiet.clone(),
         Arc::clone(&asked),
         closed.clone(),
-    ));
-    let settling = tokio::spawn(settler::settle(
-        session.clone(),
-        work.held.clone(),
-        arriving,
-        stop.hard.clone(),
-    ));
+    );
+    let beating = tokio::spawn(vital(beating, work.held.clone(), work.quiet.clone()));
+    let settling = settler::settle(session.clone(), work.held.clone(), arriving, stop.hard.clone());
+    let settling = tokio::spawn(vital(settling, work.held.clone(), work.quiet.clone()));
     let ears = Ears {
         runner: session.id,
         queues: settings.queues.clone(),
@@ -103,14 +100,17 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
     };
     let hints = tokio::spawn(hints::listen(url.clone(), ears));
 
-    work.quiet.run_until_cancelled(work.look_for_work()).await;
+    stop.hard.run_until_cancelled(work.look_for_work()).await;
     hints.abort();
     work.drain(&stop.hard).await;
     drop(work);
     // The settler ends when the last sender is gone.
-    let _ = settling.await;
+    let settled = settling.await;
     closed.cancel();
-    let end = beating.await.unwrap_or(End::LeaseLost);
+    let end = match (settled, beating.await) {
+        (Ok(Some(())), Ok(Some(end))) => end,
+        _ => End::LeaseLost,
+    };
     match session.close().await {
         Ok(()) => tracing::info!(runner.id = %session.id, end = ?end, "runner session closed"),
         Err(error) => {
@@ -134,6 +134,8 @@ struct Work {
 }
 
 impl Work {
+    /// Claims and begins until nothing new is to be begun. A claim that is under way is carried out, whoever waits for
+    /// its answer: it is heard, so that what it took is handed back.
     async fn look_for_work(self: &Arc<Self>) {
         let part = self
             .settings
@@ -145,14 +147,19 @@ impl Work {
         // When to look for claims that failed here and were carried out all the same.
         let mut doubts: Vec<Instant> = Vec::new();
         loop {
-            let slot = self.free_slot(&part).await;
+            let Some(slot) = self.quiet.run_until_cancelled(self.free_slot(&part)).await else {
+                return;
+            };
             part.moves();
             let round = async {
-                if doubts.first().is_some_and(|at| *at <= Instant::now()) {
-                    self.take_up().await?;
+                let mut slot = Some(slot);
+                if doubts.first().is_some_and(|at| *at <= Instant::now()) && self.take_up(&mut slot).await? {
                     doubts.remove(0);
                 }
-                self.claim_round(&mut lanes, slot, &mut taken).await
+                match slot {
+                    Some(slot) => self.claim_round(&mut lanes, slot, &mut taken).await,
+                    None => Ok(true),
+                }
             };
             match round.await {
                 Ok(found) => {
@@ -160,14 +167,14 @@ impl Work {
                     // The next round begins with the next lane, so that none starves another.
                     lanes.rotate_left(1);
                     if !found {
-                        self.rest().await;
+                        self.quiet.run_until_cancelled(self.rest()).await;
                     }
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "no work could be claimed; trying again");
                     // Now, and when the server cannot be at it any longer.
                     doubts = vec![Instant::now(), Instant::now() + STATEMENT];
-                    pause.wait(&CancellationToken::new()).await;
+                    pause.wait(&self.quiet).await;
                 }
             }
         }
@@ -262,18 +269,22 @@ impl Work {
     }
 
     /// Begins what was claimed when the answer was lost on its way: the tables say that this session runs it, and it
-    /// knows nothing of that. The lease would be renewed for ever, and the job never run.
-    async fn take_up(self: &Arc<Self>) -> crate::store::Result<()> {
+    /// knows nothing of that. The lease would be renewed for ever, and the job never run. Answers whether there were
+    /// slots for all, `slot` first.
+    async fn take_up(
+        self: &Arc<Self>,
+        slot: &mut Option<OwnedSemaphorePermit>,
+    ) -> crate::store::Result<bool> {
         let unheard = self.session.unheard(&self.held.known()).await?;
         for job in unheard {
-            // There are as many free slots as the claim that failed had asked for.
-            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-                break;
+            let another = || Arc::clone(&self.slots).try_acquire_owned().ok();
+            let Some(slot) = slot.take().or_else(another) else {
+                return Ok(false);
             };
             tracing::warn!(job.id = %job.fence.job, job.attempt = job.fence.attempt, "claimed, but the answer was lost: taken up now");
             self.begin(job, slot);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn begin(self: &Arc<Self>, job: Claimed, slot: OwnedSemaphorePermit) {
@@ -286,7 +297,7 @@ impl Work {
             let (fence, begun) = (job.fence, Instant::now());
             let _busy = Busy::begin();
             let running = attempt::run(&work.settings, &work.session, job, &brake, &work.quiet);
-            match contained(fence, running).await {
+            match contained(fence, &brake, running).await {
                 // The settler outlives every attempt; it hears the rest when this session is over.
                 Some(settlement) => {
                     tracing::Span::current().record("outcome", settlement.ending.outcome());
@@ -317,6 +328,9 @@ impl Work {
     /// Lets what runs finish its step, at most as long as a drain may take.
     async fn drain(&self, hard: &CancellationToken) {
         self.running.close();
+        // Whoever waits for ever is to be ended from outside: nobody else looks at what hangs here.
+        let patience = self.settings.drain + self.session.lease + PATIENCE;
+        let _part = self.settings.alive.part("the end of what runs", patience);
         tokio::select! {
             () = self.running.wait() => return,
             () = tokio::time::sleep(self.settings.drain) => {
@@ -330,17 +344,39 @@ impl Work {
 }
 
 /// What comes of an attempt, also of one that panics: its job would be held for as long as the session lives, and never end.
-async fn contained(fence: Fence, running: impl Future<Output = Option<Settlement>>) -> Option<Settlement> {
+async fn contained(
+    fence: Fence,
+    brake: &Brake,
+    running: impl Future<Output = Option<Settlement>>,
+) -> Option<Settlement> {
     let came = AssertUnwindSafe(running).catch_unwind().await;
     came.unwrap_or_else(|_| {
         tracing::error!(job.id = %fence.job, attempt = fence.attempt, "the attempt met a fault of this program");
-        let sentence = "The runner met a fault of its own, which its log tells. Report it, and retry the job.";
+        let failure = Failure::new(
+            Code::Internal,
+            "The runner met a fault of its own, which its log tells. Report it, and retry the job.",
+        );
+        let ending = match brake.reason() {
+            Some(Reason::LeaseLost) => return None,
+            _ => Ending::Failed(failure),
+        };
         Some(Settlement {
             fence,
-            ending: Ending::Failed(Failure::new(Code::Internal, sentence)),
+            ending,
             step: None,
         })
     })
+}
+
+/// Runs what a session cannot do without. Should it panic, all that the session holds is stopped, and given back when it is closed.
+async fn vital<T>(part: impl Future<Output = T>, held: Held, quiet: CancellationToken) -> Option<T> {
+    let came = AssertUnwindSafe(part).catch_unwind().await.ok();
+    if came.is_none() {
+        tracing::error!("the session met a fault of this program: everything it holds is stopped");
+        held.stop_all(Reason::LeaseLost);
+        quiet.cancel();
+    }
+    came
 }
 
 #[cfg(test)]
@@ -348,17 +384,38 @@ mod tests {
     use super::*;
     use crate::domain::id::JobId;
 
+    const FENCE: Fence = Fence {
+        job: JobId(uuid::Uuid::nil()),
+        attempt: 2,
+    };
+
     #[tokio::test]
     #[expect(clippy::panic, reason = "that is what is contained")]
-    async fn an_attempt_that_panics_fails_its_job() {
-        let fence = Fence {
-            job: JobId(uuid::Uuid::nil()),
-            attempt: 2,
-        };
-        let settlement = contained(fence, async { panic!("a fault") }).await.unwrap();
-        assert_eq!(settlement.fence, fence);
+    async fn an_attempt_that_panics_fails_its_job_unless_the_lease_is_lost() {
+        let brake = Brake::default();
+        let settlement = contained(FENCE, &brake, async { panic!("a fault") })
+            .await
+            .unwrap();
+        assert_eq!(settlement.fence, FENCE);
         let failure = settlement.ending.failure().cloned();
         assert_eq!(failure.map(|failure| failure.code), Some(Code::Internal));
-        assert!(contained(fence, async { None }).await.is_none());
+        brake.pull(Reason::LeaseLost);
+        let lost = contained(FENCE, &brake, async { panic!("a fault") }).await;
+        assert!(lost.is_none());
+    }
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "that is what is contained")]
+    async fn a_session_without_its_heartbeat_or_settler_stops_all_it_holds() {
+        let (held, quiet) = (Held::default(), CancellationToken::new());
+        let brake = held.begin(FENCE);
+        assert_eq!(vital(async { 1 }, held.clone(), quiet.clone()).await, Some(1));
+        assert!(brake.reason().is_none() && !quiet.is_cancelled());
+        assert_eq!(
+            vital(async { panic!("a fault") }, held, quiet.clone()).await,
+            None::<()>
+        );
+        assert_eq!(brake.reason(), Some(Reason::LeaseLost));
+        assert!(quiet.is_cancelled());
     }
 }

@@ -61,15 +61,20 @@ async fn a_runner_killed_in_any_step_is_followed_by_one_that_goes_on_there() {
 }
 
 #[tokio::test]
-async fn a_claim_whose_answer_was_lost_is_taken_up_by_the_session_that_made_it() {
+async fn claims_whose_answer_was_lost_are_taken_up_by_the_session_that_made_them_though_it_has_one_slot() {
     let ground = Ground::new().await;
-    let mut runner = ground.runner(&[]);
+    let mut runner = ground.runner(&[("RUNNER_SLOTS", "1")]);
     // Claims fail until this is undone.
     tell(&ground.pool, "alter table queue rename to queue_away").await;
     runner.hear("no work could be claimed");
-    let job = ground
-        .submit(json!({ "steps": [ground.step("only", "true")] }))
-        .await;
+    let mut jobs = Vec::new();
+    for name in ["first", "second"] {
+        jobs.push(
+            ground
+                .submit(json!({ "steps": [ground.step(name, "true")] }))
+                .await,
+        );
+    }
     // As the server does it for a claim whose client loses the connection just then.
     tell(
         &ground.pool,
@@ -77,13 +82,46 @@ async fn a_claim_whose_answer_was_lost_is_taken_up_by_the_session_that_made_it()
          alter table queue_away rename to queue",
     )
     .await;
-    runner.hear("taken up now");
-    ground.reaches(job, "succeeded").await;
-    assert_eq!(ground.trace(), "only");
+    for job in jobs {
+        runner.hear("taken up now");
+        ground.reaches(job, "succeeded").await;
+    }
+    assert_eq!(ground.trace(), "first second");
     assert_eq!(
         ask(&ground.pool, "select string_agg(outcome, ' ') from attempt").await,
-        "succeeded"
+        "succeeded succeeded"
     );
+}
+
+#[tokio::test]
+async fn a_claim_under_way_when_the_runner_is_told_to_stop_is_handed_back_and_costs_no_attempt() {
+    let ground = Ground::new().await;
+    let mut runner = ground.runner(&[]);
+    #[expect(clippy::disallowed_methods, reason = "somebody who holds up every claim")]
+    let mut holding = ground.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table queue in access exclusive mode")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    let job = ground
+        .submit(json!({ "max_attempts": 1, "steps": [ground.step("only", "true")] }))
+        .await;
+    until(async || {
+        let waiting = "select count(*) from pg_locks where relation = 'queue'::regclass and not granted";
+        (ask(&ground.pool, waiting).await == "1").then_some(())
+    })
+    .await;
+    runner.signal(Signal::SIGTERM);
+    runner.hear("asked to stop");
+    holding.commit().await.unwrap();
+    assert!(runner.end().success());
+    assert_eq!(
+        ask(&ground.pool, "select string_agg(outcome, ' ') from attempt").await,
+        "handed_back"
+    );
+    let _another = ground.runner(&[]);
+    ground.reaches(job, "succeeded").await;
+    assert_eq!(ground.trace(), "only");
 }
 
 /// A runner that records a step and is gone before it does anything else.
