@@ -10,13 +10,14 @@
 )]
 
 use std::mem::MaybeUninit;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::SigSet;
-use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid};
 
 /// Bytes of stack for what happens between the new process and its program.
@@ -72,7 +73,8 @@ impl Nursery {
 
 /// A child that ended, and what it and those it waited for had used.
 pub(super) struct Buried {
-    pub(super) status: WaitStatus,
+    pub(super) pid: Pid,
+    pub(super) status: ExitStatus,
     pub(super) cpu: Duration,
     pub(super) peak_memory_kb: u64,
 }
@@ -93,7 +95,8 @@ pub(super) fn bury() -> nix::Result<Option<Buried>> {
             + Duration::from_micros(time.tv_usec.try_into().unwrap_or_default())
     };
     Ok(Some(Buried {
-        status: WaitStatus::from_raw(Pid::from_raw(pid), status)?,
+        pid: Pid::from_raw(pid),
+        status: ExitStatus::from_raw(status),
         cpu: time(used.ru_utime) + time(used.ru_stime),
         peak_memory_kb: used.ru_maxrss.try_into().unwrap_or_default(),
     }))

@@ -2,13 +2,13 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -143,13 +143,11 @@ impl Step<'_> {
         let ended = &mut self.ended;
         ended.cpu_us += u64::try_from(buried.cpu.as_micros()).unwrap_or(u64::MAX);
         ended.peak_memory_kb = ended.peak_memory_kb.max(buried.peak_memory_kb);
-        if buried.status.pid() == Some(self.program) {
+        if buried.pid == self.program {
             self.killing = true;
-            ended.status = match buried.status {
-                WaitStatus::Exited(_, code) => Status::Exited(code),
-                WaitStatus::Signaled(_, signal, _) => Status::Signalled(signal as i32),
-                _ => ended.status,
-            };
+            let (code, signal) = (buried.status.code(), buried.status.signal());
+            let status = code.map(Status::Exited).or(signal.map(Status::Signalled));
+            ended.status = status.unwrap_or(ended.status);
         }
     }
 

@@ -23,6 +23,10 @@ async fn every_exit_code_is_reported_as_it_is() {
 async fn a_signal_is_told_from_the_exit_code_a_shell_would_make_of_it() {
     assert_eq!(end_of("kill -SEGV $$").await, End::Signalled(11));
     assert_eq!(end_of("kill -KILL $$").await, End::Signalled(9));
+    // One of those without a name, also when it ends one that the program left behind.
+    assert_eq!(end_of("kill -34 $$").await, End::Signalled(34));
+    let left = "pid=$(sh -c 'kill -34 $$' > /dev/null & echo $!); while kill -0 $pid; do :; done; exit 3";
+    assert_eq!(end_of(left).await, End::Exited(3));
     assert_eq!(end_of("exit 139").await, End::Exited(139));
 }
 
