@@ -19,6 +19,7 @@ use sqlx::{
     Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, PgTransaction, Postgres,
     SqlStr,
 };
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// Most connections that are kept here: more do not make a server faster, and transactions want some as well.
@@ -29,6 +30,10 @@ const FRESH: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a connection is kept from the driver's pool, which closes those that are old or idle.
 const KEPT: Duration = Duration::from_secs(60);
+
+/// How long an answer is waited for. The server ends a statement after 60 s; when nobody says so, nobody is there, and
+/// the network would let us wait for a quarter of an hour or for ever.
+const ANSWER: Duration = Duration::from_secs(75);
 
 /// Connections to one database. Cheap to clone.
 ///
@@ -168,6 +173,22 @@ impl Pool {
         error
     }
 
+    /// What came of a statement on a connection that goes back, unless it was left without an answer.
+    fn heard<T>(&self, lent: Lent<'_>, answer: Result<sqlx::Result<T>, Elapsed>) -> sqlx::Result<T> {
+        let error = match answer {
+            Ok(Ok(answer)) => {
+                lent.done();
+                return Ok(answer);
+            }
+            Ok(Err(error)) => error,
+            Err(elapsed) => {
+                drop(lent.spare.connection.detach());
+                sqlx::Error::Io(elapsed.into())
+            }
+        };
+        Err(self.failed(error))
+    }
+
     fn keep(&self, mut spare: Spare) {
         let mut front = self.front();
         let wanted = front.waiting == 0 && front.spare.len() < front.most && !self.all.is_closed();
@@ -262,12 +283,8 @@ impl<'p> Executor<'p> for &'p Pool {
         let answer = async move {
             let mut lent = self.lend().await?;
             // All of it, so that the connection can be kept: there is no list without a bound.
-            let rows: Vec<_> = lent
-                .fetch_many(query)
-                .try_collect()
-                .await
-                .map_err(|error| self.failed(error))?;
-            lent.done();
+            let rows = timeout(ANSWER, lent.fetch_many(query).try_collect()).await;
+            let rows: Vec<_> = self.heard(lent, rows)?;
             Ok(stream::iter(rows.into_iter().map(Ok)))
         };
         Box::pin(answer.try_flatten_stream())
@@ -280,12 +297,8 @@ impl<'p> Executor<'p> for &'p Pool {
     {
         let answer = async move {
             let mut lent = self.lend().await?;
-            let row = lent
-                .fetch_optional(query)
-                .await
-                .map_err(|error| self.failed(error))?;
-            lent.done();
-            Ok(row)
+            let row = timeout(ANSWER, lent.fetch_optional(query)).await;
+            self.heard(lent, row)
         };
         answer.boxed()
     }

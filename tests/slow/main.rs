@@ -25,6 +25,7 @@ mod rotation;
 mod s3;
 mod schedules;
 mod schemathesis;
+mod silence;
 mod standby;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "the fast tests use what these do not")]
