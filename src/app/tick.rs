@@ -6,7 +6,7 @@ use super::hint::Hints;
 use super::{fire_due, follow, maintain};
 use crate::domain::clock::{self, Instant};
 use crate::store::look::look;
-use crate::store::{Pool, Result};
+use crate::store::{Error, Pool, Result};
 
 /// What a tick did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,21 +35,21 @@ pub async fn tick(pool: &Pool, hints: &Hints, now: Instant) -> Result<Tick> {
         callbacks: look.callbacks,
         ..Tick::default()
     };
+    let mut wrong = None;
     if look.schedules {
-        done.made = fire_due::fire_due(pool, hints, now).await?;
+        done.made = part(fire_due::fire_due(pool, hints, now).await, &mut wrong)?;
     }
     if look.jobs {
-        done.promoted = maintain::promote(pool, hints, now).await?;
+        done.promoted = part(maintain::promote(pool, hints, now).await, &mut wrong)?;
     }
     if look.lost {
-        let expired = maintain::expire(pool, hints, now).await?;
-        for lost in &expired {
-            tracing::warn!(job.id = %lost.job, attempt = lost.attempt, over = lost.over, "a runner vanished with a job");
-        }
-        metrics::counter!("orchestrator_attempts_lost_total").increment(expired.len() as u64);
+        part(take_back(pool, hints, now).await, &mut wrong)?;
     }
     if look.waiting {
-        follow::sweep(pool, hints).await?;
+        part(follow::sweep(pool, hints).await, &mut wrong)?;
+    }
+    if let Some(wrong) = wrong {
+        return Err(wrong);
     }
     metrics::histogram!("orchestrator_scheduler_tick_seconds").record(begun.elapsed());
     metrics::gauge!("orchestrator_scheduler_tick_timestamp_seconds")
@@ -58,4 +58,25 @@ pub async fn tick(pool: &Pool, hints: &Hints, now: Instant) -> Result<Tick> {
         tracing::debug!(made = done.made, promoted = done.promoted, "jobs became due");
     }
     Ok(done)
+}
+
+/// What a part of a tick cannot do is not to keep the others from what they can: its error waits for the end, unless
+/// nobody can do anything.
+fn part<T: Default>(came: Result<T>, wrong: &mut Option<Error>) -> Result<T> {
+    match came {
+        Err(error) if !error.is_away() => {
+            wrong.get_or_insert(error);
+            Ok(T::default())
+        }
+        came => came,
+    }
+}
+
+async fn take_back(pool: &Pool, hints: &Hints, now: Instant) -> Result<()> {
+    let expired = maintain::expire(pool, hints, now).await?;
+    for lost in &expired {
+        tracing::warn!(job.id = %lost.job, attempt = lost.attempt, over = lost.over, "a runner vanished with a job");
+    }
+    metrics::counter!("orchestrator_attempts_lost_total").increment(expired.len() as u64);
+    Ok(())
 }
