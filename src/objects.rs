@@ -91,6 +91,12 @@ impl Objects {
         Self(Place::Directory(root.to_owned(), Arc::default()))
     }
 
+    /// Whether they are in a directory, and writing one waits for no network.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        matches!(self.0, Place::Directory(..))
+    }
+
     /// Makes sure that something can be written.
     ///
     /// # Errors

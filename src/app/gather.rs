@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -15,6 +15,9 @@ use tokio::time::{Instant, timeout_at};
 const WAITING: usize = 1024;
 /// Longest that a statement waits for as many questions as the last had. Shorter than most statements that write.
 pub const COMPANY: Duration = Duration::from_millis(1);
+
+/// Most questions that are answered alone at once: each takes a connection.
+const ALONE: usize = 4;
 
 /// A question with the way back to who asked.
 type Asked<Q, A> = (Q, oneshot::Sender<A>);
@@ -123,18 +126,21 @@ where
         }
         Err(error) => {
             tracing::warn!(error = %error, questions = questions.len(), "refused together; trying each alone");
-            questions
+            let alone = questions
                 .iter()
-                .map(|question| all(Arc::from([question.clone()])))
+                .map(|question| all(Arc::from([question.clone()])));
+            alone.collect::<Vec<_>>()
         }
     };
-    let answered = join_all(each).await.into_iter();
-    answered
-        .flat_map(|alone| match alone {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(Arc::new(error))],
-        })
-        .collect()
+    let mut answered = stream::iter(each).buffered(ALONE);
+    let mut answers = Vec::with_capacity(questions.len());
+    while let Some(alone) = answered.next().await {
+        match alone {
+            Ok(one) => answers.extend(one.into_iter().take(1).map(Ok)),
+            Err(error) => answers.push(Err(Arc::new(error))),
+        }
+    }
+    answers
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod output;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::follow::follow;
 use super::hint::Hints;
 use crate::domain::attempt::{Fence, StepRecord};
@@ -30,6 +32,9 @@ use output::Outputs;
 pub use budget::{Reserved, Spent};
 pub use files::{Bundle, Content, NewFile, NotKept, key};
 
+/// Most attempts that keep long files at once: each takes a connection for as long as it writes.
+const LONG: usize = 4;
+
 /// What earlier attempts at a job left behind.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -48,6 +53,8 @@ pub struct Session {
     hints: Hints,
     outputs: Outputs,
     bundles: Bundles,
+    /// Who keeps files alone; others want connections, too.
+    long: Arc<Semaphore>,
     origins: Origins,
     /// Its id.
     pub id: RunnerId,
@@ -80,6 +87,7 @@ impl Session {
         Ok(Self {
             outputs: output::together(&pool, new.id),
             bundles: bundles::together(&pool, new.id, new.lease),
+            long: Arc::new(Semaphore::new(LONG)),
             origins: origins::together(&pool, new.id),
             pool,
             hints,

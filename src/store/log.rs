@@ -178,7 +178,7 @@ pub async fn tail(db: impl Executor<'_>, fence: Fence, position: i16, most: i32)
         select right(string_agg(body, '' order by seq), $4) as tail
           from (select seq, body from log
                  where job_id = $1 and attempt = $2 and position = $3 and stream <> 'system'
-                 order by seq desc limit 4) as piece
+                 order by seq desc limit 64) as piece
         "#,
         fence.job.0,
         fence.attempt,

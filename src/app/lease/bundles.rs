@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 
 use super::files::{Bundle, Content, NewFile, NotKept, key};
 use crate::app::gather::{Gather, all_or_each};
@@ -67,9 +67,10 @@ async fn all(
         _ => join_all(ours.iter().map(|(_, (objects, bundle))| short(objects, bundle))).await,
     };
     let mut kept: Vec<_> = lost.iter().map(|(place, _)| (*place, Ok(false))).collect();
-    let mut noted = Vec::with_capacity(ours.len());
-    for ((place, (_, bundle)), written) in ours.iter().zip(written) {
+    let (mut noted, mut whose) = (Vec::with_capacity(ours.len()), Vec::with_capacity(ours.len()));
+    for ((place, (objects, bundle)), written) in ours.iter().zip(written) {
         let artifacts = written.map(|artifacts| {
+            whose.push(objects);
             noted.push(Noted {
                 fence: bundle.fence,
                 step: bundle.step(),
@@ -82,13 +83,10 @@ async fn all(
     if !noted.is_empty() {
         artifact::put(&mut *transaction, &noted).await?;
     }
-    for noted in noted.iter().filter(|noted| noted.may_replace()) {
-        let job = noted.fence.job;
-        let whose = asked.iter().find(|(_, bundle)| bundle.fence.job == job);
+    // While the row is held: later, another attempt may have written to the same place.
+    for (noted, objects) in noted.iter().zip(whose).filter(|(noted, _)| noted.may_replace()) {
         for path in artifact::prune(&mut *transaction, noted).await? {
-            if let Some((objects, _)) = whose {
-                objects.delete(&key(job, &path)).await?;
-            }
+            objects.delete(&key(noted.fence.job, &path)).await?;
         }
     }
     transaction.commit().await.map_err(store::Error::from)?;
@@ -109,7 +107,8 @@ async fn short(objects: &Objects, bundle: &Bundle) -> Result<Vec<NewArtifact>, N
             .await?;
         Ok(noted(file, written))
     });
-    try_join_all(written).await
+    // To the last: none is to be written when another attempt may write there.
+    join_all(written).await.into_iter().collect()
 }
 
 /// Writes files of any kind, one after the other.

@@ -91,21 +91,25 @@ impl Session {
     /// Keeps files of a job, in place of what was there. `false` means the lease is lost: nothing is kept, and nothing
     /// that was is touched.
     ///
-    /// The job's row is held meanwhile, so that nobody else who runs it writes to the same place. Texts go in one
-    /// transaction with those of others; what may be long holds nobody else up.
+    /// The job's row is held meanwhile, so that nobody else who runs it writes to the same place. Short texts for a
+    /// directory go in one transaction with those of others; what may take long holds nobody else up, and few do at once.
     ///
     /// # Errors
     ///
     /// [`NotKept`]; it may be tried again.
     pub async fn keep_files(&self, objects: &Objects, bundle: Arc<Bundle>) -> Kept {
         let asked = (objects.clone(), bundle);
-        let kept = match asked.1.is_short() {
-            true => self.bundles.ask(asked).await,
-            false => bundles::each(&self.pool, self.id, self.lease, vec![asked])
-                .await
-                .pop(),
-        };
-        kept.unwrap_or_else(|| Err(Arc::new(store::Error::unheard().into())))
+        if asked.0.is_directory() && asked.1.is_short() {
+            // When whoever keeps them is gone with a panic, it may have been for these: here it is their own.
+            if let Some(kept) = self.bundles.ask(asked.clone()).await {
+                return kept;
+            }
+        }
+        let _few = self.long.acquire().await;
+        let kept = bundles::each(&self.pool, self.id, self.lease, vec![asked]).await;
+        kept.into_iter()
+            .next()
+            .unwrap_or_else(|| Err(Arc::new(store::Error::unheard().into())))
     }
 
     /// The artifact of a job at `path`, if there is one.

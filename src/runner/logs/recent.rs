@@ -3,7 +3,7 @@
 use crate::domain::ansi::Both;
 use crate::store::log::NewLine;
 
-/// Most bytes of it. Every attempt holds as much.
+/// Most bytes of it, with what each row takes. Every attempt holds as much.
 const SHORT: usize = 16 * 1024;
 
 /// Every row that was kept so far; `None` when they are too many, or when there are some that were not kept.
@@ -25,7 +25,8 @@ impl Default for Recent {
 impl Recent {
     /// Adds rows that are in the tables now.
     pub(super) fn add(&mut self, rows: &[NewLine]) {
-        self.bytes += rows.iter().map(|row| row.body.len()).sum::<usize>();
+        let held = |row: &NewLine| size_of::<NewLine>() + row.body.len();
+        self.bytes += rows.iter().map(held).sum::<usize>();
         match &mut self.rows {
             Some(known) if self.bytes <= SHORT => known.extend_from_slice(rows),
             _ => self.forget(),
@@ -85,9 +86,9 @@ mod tests {
     #[test]
     fn nothing_is_said_of_what_is_not_known_whole() {
         let mut long = Recent::default();
-        long.add(&[row(0, "stdout", &"x".repeat(SHORT))]);
+        long.add(&[row(0, "stdout", &"x".repeat(SHORT - size_of::<NewLine>()))]);
         assert!(long.text(0).is_some());
-        long.add(&[row(1, "stdout", "y")]);
+        long.add(&[row(1, "stdout", "")]);
         long.add(&[row(2, "stdout", "z")]);
         assert_eq!((long.text(0), long.text(2), long.tail(0, 1)), (None, None, None));
         let mut lost = Recent::default();

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::{Queue, claim, end, failed};
 use crate::support::{ask, tell, until};
 
-/// The database's clock, as the ids count it.
 /// The database's time, down to the millisecond that an id bears.
 const MILLISECOND: &str = "select trunc(extract(epoch from clock_timestamp()) * 1000)::bigint";
 
