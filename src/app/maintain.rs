@@ -1,6 +1,8 @@
 //! What time does to jobs, run by every scheduler and safe in parallel.
 
-use super::follow::follow;
+use std::collections::BTreeSet;
+
+use super::follow::{admit_all, follow};
 use super::hint::Hints;
 use crate::domain::clock::Instant;
 use crate::store::expire::Expired;
@@ -9,7 +11,7 @@ use crate::store::{self, Pool, Result};
 /// Most rows one statement touches, so that no lock is held for long.
 const BATCH: u32 = 1000;
 
-/// Makes due jobs available and hints at their queues; answers with their number.
+/// Makes due jobs available, lets in those that there is room for, and hints at their queues; answers with their number.
 ///
 /// # Errors
 ///
@@ -17,10 +19,15 @@ const BATCH: u32 = 1000;
 pub async fn promote(pool: &Pool, hints: &Hints, now: Instant) -> Result<usize> {
     let mut promoted = 0;
     loop {
-        let queues = store::expire::promote(pool, now, BATCH).await?;
-        queues.iter().flatten().for_each(|queue| hints.work(queue));
-        promoted += queues.len();
-        if queues.len() < BATCH as usize {
+        let due = store::expire::promote(pool, now, BATCH).await?;
+        let (number, mut gates) = (due.len(), BTreeSet::new());
+        for job in due {
+            job.queue.iter().for_each(|queue| hints.work(queue));
+            gates.extend(job.gates);
+        }
+        admit_all(pool, hints, gates).await?;
+        promoted += number;
+        if number < BATCH as usize {
             return Ok(promoted);
         }
     }

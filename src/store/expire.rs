@@ -1,19 +1,28 @@
 //! What time does to jobs: the due become available, the abandoned go back.
 
 use super::control::gates;
+use super::gate::Gate;
 use super::settle::Ended;
 use super::{Executor, Result};
 use crate::domain::clock::Instant;
 use crate::domain::id::JobId;
 
-/// Makes up to `limit` scheduled jobs whose time has come available, and answers with the queue of
-/// each that may be claimed now; `None` for one that waits on, for room.
+/// A job whose time has come.
+#[derive(Clone, Debug)]
+pub struct Promoted {
+    /// Its queue, when it may be claimed now.
+    pub queue: Option<String>,
+    /// The gates it waits at, when it does.
+    pub gates: Vec<Gate>,
+}
+
+/// Makes up to `limit` scheduled jobs whose time has come available, or lets them wait for room.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away; running it again is safe, from any number of places.
-pub async fn promote(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<Vec<Option<String>>> {
-    let queues = sqlx::query_scalar!(
+pub async fn promote(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<Vec<Promoted>> {
+    let rows = sqlx::query!(
         r#"
         with due as materialized (
             select id from job
@@ -27,19 +36,24 @@ pub async fn promote(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<
                set state = case when concurrency_key is not null or project_limited then 'scheduled' else 'available' end::job_state,
                    gate = case when concurrency_key is not null then 'key' when project_limited then 'project' end
               from due where job.id = due.id
-            returning job.id, job.project_id, job.queue, job.state
+            returning job.id, job.project_id, job.queue, job.state, job.concurrency_key, job.project_limited
         ), logged as (
             insert into event (project_id, job_id, kind, actor)
             select project_id, id, 'job.available', 'scheduler' from promoted where state = 'available'
         )
-        select case when state = 'available' then queue end as "queue?" from promoted
+        select case when state = 'available' then queue end as "queue?", project_id, concurrency_key, project_limited
+          from promoted
         "#,
         now,
         i64::from(limit),
     )
     .fetch_all(db)
     .await?;
-    Ok(queues)
+    let promoted = rows.into_iter().map(|row| Promoted {
+        queue: row.queue,
+        gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+    });
+    Ok(promoted.collect())
 }
 
 /// A job whose runner's lease passed.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use super::files::{Bundle, Content, NewFile, NotKept, key};
 use crate::app::gather::{Gather, all_or_each};
@@ -36,7 +37,15 @@ pub(super) fn together(pool: &Pool, runner: RunnerId, lease: Duration) -> Bundle
     let pool = pool.clone();
     Gather::start(WORKERS, MOST, move |asked| {
         let pool = pool.clone();
-        async move { each(&pool, runner, lease, asked).await }
+        async move {
+            let unheard = || Err(Arc::new(store::Error::unheard().into()));
+            let number = asked.len();
+            // Whoever hangs is not waited for when the lease has long passed.
+            match timeout(lease * 2, each(&pool, runner, lease, asked)).await {
+                Ok(kept) => kept,
+                Err(_) => (0..number).map(|_| unheard()).collect(),
+            }
+        }
     })
 }
 

@@ -111,6 +111,21 @@ async fn retry_gives_its_room_to_others_while_it_waits() {
 }
 
 #[tokio::test]
+async fn job_whose_time_comes_finds_its_room_itself_however_many_others_wait() {
+    let queue = Queue::new().await;
+    let limited = json!({ "concurrency": { "key": "k", "limit": 1 } });
+    let job = queue.submit(limited).await;
+    let runner = queue.session(&[]).await;
+    let fence = claim(&runner, 1).await[0];
+    let again = Ending::Retried(Failure::new(Code::ExitNonzero, "again"), Duration::ZERO);
+    end(&runner, fence, again).await;
+    assert_eq!(queue.state(job).await, "scheduled");
+    // The sweep of a tick looks at so many keys and no more.
+    promote(&queue.pool, &queue.hints, None).await.unwrap();
+    assert_eq!(queue.state(job).await, "available");
+}
+
+#[tokio::test]
 async fn room_that_nobody_gave_away_is_found_by_the_scheduler() {
     let queue = Queue::new().await;
     let limited = || json!({ "concurrency": { "key": "k", "limit": 1 } });
