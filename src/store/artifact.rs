@@ -85,6 +85,16 @@ pub async fn hold(
     Ok(held.into_iter().map(|row| fence(row.id, row.attempt)).collect())
 }
 
+/// Says that whoever holds jobs in this transaction is still there.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away, or has ended the transaction.
+pub async fn still_hold(db: &mut Connection) -> Result<()> {
+    sqlx::query!(r#"select 1 as "here!""#).fetch_one(db).await?;
+    Ok(())
+}
+
 /// Notes artifacts, in place of those at the same paths.
 ///
 /// # Errors

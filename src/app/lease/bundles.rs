@@ -1,5 +1,7 @@
 //! The files of attempts that end at the same time are kept in one transaction, and so with one commit.
 
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +74,9 @@ async fn all(
         .enumerate()
         .partition(|(_, (_, bundle))| held.contains(&bundle.fence));
     let written = match ours[..] {
-        [(_, (objects, bundle))] if !bundle.is_short() => vec![long(objects, &mut transaction, bundle).await],
+        [(_, (objects, bundle))] if !bundle.is_short() => {
+            vec![long(objects, &mut transaction, bundle, lease / 3).await]
+        }
         _ => join_all(ours.iter().map(|(_, (objects, bundle))| short(objects, bundle))).await,
     };
     let mut kept: Vec<_> = lost.iter().map(|(place, _)| (*place, Ok(false))).collect();
@@ -120,21 +124,41 @@ async fn short(objects: &Objects, bundle: &Bundle) -> Result<Vec<NewArtifact>, N
     join_all(written).await.into_iter().collect()
 }
 
-/// Writes files of any kind, one after the other.
-async fn long(objects: &Objects, db: &mut Connection, bundle: &Bundle) -> Result<Vec<NewArtifact>, NotKept> {
+/// Writes files of any kind, one after the other, with a word to the server as often as `every`: what takes long is not
+/// to be taken for a runner that is frozen, whose transaction it ends.
+async fn long(
+    objects: &Objects,
+    db: &mut Connection,
+    bundle: &Bundle,
+    every: Duration,
+) -> Result<Vec<NewArtifact>, NotKept> {
     let mut artifacts = Vec::with_capacity(bundle.files.len());
     for file in &bundle.files {
         let path = |path: &str| key(bundle.fence.job, path);
         let key = path(&file.path);
         let written = match &file.content {
-            Content::Text(text) => objects.put(&key, text.as_bytes()).await?,
-            Content::File(file) => objects.put_file(&key, file.try_clone()?).await?,
-            Content::Same(other) => objects.copy(&path(other), &key).await?,
+            Content::Text(text) => meanwhile(db, every, objects.put(&key, text.as_bytes())).await?,
+            Content::File(file) => meanwhile(db, every, objects.put_file(&key, file.try_clone()?)).await?,
+            Content::Same(other) => meanwhile(db, every, objects.copy(&path(other), &key)).await?,
             Content::Log(from) => log(objects, db, bundle.fence, *from, &key).await?,
         };
         artifacts.push(noted(file, written));
     }
     Ok(artifacts)
+}
+
+async fn meanwhile(
+    db: &mut Connection,
+    every: Duration,
+    writing: impl Future<Output = io::Result<Written>>,
+) -> Result<Written, NotKept> {
+    let mut writing = pin!(writing);
+    loop {
+        match timeout(every, &mut writing).await {
+            Ok(written) => return Ok(written?),
+            Err(_) => artifact::still_hold(db).await?,
+        }
+    }
 }
 
 fn noted(file: &NewFile, Written { size, sha256 }: Written) -> NewArtifact {

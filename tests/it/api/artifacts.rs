@@ -1,16 +1,22 @@
 //! What jobs left behind, listed and downloaded.
 
+use std::time::Duration;
+
 use orchestrator::app::lease::{Bundle, Content, NewFile, NotKept};
 use orchestrator::domain::attempt::{Ending, Fence};
 use orchestrator::domain::id::JobId;
 use orchestrator::domain::token::Scope;
-use orchestrator::objects::Objects;
+use orchestrator::objects::{Bucket, Credentials, Objects};
 use orchestrator::store::artifact;
 use reqwest::{RequestBuilder, StatusCode};
+use secrecy::SecretString;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
-use super::jobs::{claim, session, settlement};
+use super::jobs::{claim, session, session_for, settlement};
 use super::server::{Server, problem};
+use crate::support::{ask, until};
 
 /// A job with an artifact of its own and one of a step.
 async fn job_with_artifacts(server: &Server) -> JobId {
@@ -302,6 +308,63 @@ async fn what_a_later_attempt_does_not_leave_behind_is_gone_with_its_bytes() {
     assert_eq!(there().await, 2);
 }
 
+/// Answers the one who writes to a bucket when a transaction has lasted three times its lease of a second.
+async fn answer_late(server: &Server, listener: TcpListener) {
+    let (mut writer, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"what a step made") {
+        assert_ne!(writer.read_buf(&mut request).await.unwrap(), 0);
+    }
+    let lasts = "select count(*) from pg_stat_activity
+                  where datname = current_database() and now() - xact_start > interval '3 seconds' and pid <> pg_backend_pid()";
+    until(async || (ask(&server.pool, lasts).await == "1").then_some(())).await;
+    let answer = b"HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 0\r\n\r\n";
+    writer.write_all(answer).await.unwrap();
+}
+
+fn bucket_at(endpoint: String) -> Objects {
+    let bucket = Bucket {
+        name: "artifacts".into(),
+        endpoint: Some(endpoint),
+        region: "us-east-1".into(),
+        credentials: Some(Credentials {
+            id: "test".into(),
+            secret: SecretString::from("test"),
+            token: None,
+        }),
+        ..Bucket::default()
+    };
+    Objects::bucket(&bucket).unwrap()
+}
+
+#[tokio::test]
+async fn what_takes_longer_to_write_than_the_lease_is_kept_all_the_same() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let server = Server::start().await;
+    let job = server.job("demo").await;
+    let session = session_for(&server, Duration::from_secs(1)).await;
+    let fence = claim(&session).await;
+    let mut made = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut made, b"what a step made").unwrap();
+    let patch = NewFile {
+        path: "steps/hello/patch.diff".to_owned(),
+        media_type: "text/x-diff",
+        content: Content::File(made),
+    };
+    let bundle = Bundle {
+        fence,
+        step: Some((0, "steps/hello".to_owned())),
+        files: vec![patch],
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let objects = bucket_at(format!("http://{}", listener.local_addr().unwrap()));
+    let keeping = session.keep_files(&objects, bundle.into());
+    let (kept, ()) = tokio::join!(keeping, answer_late(&server, listener));
+    assert!(kept.unwrap());
+    let noted = artifact::of_job(&server.pool, job).await.unwrap();
+    assert_eq!((noted.len(), noted[0].size), (1, 16));
+}
+
 #[tokio::test]
 async fn a_runner_that_lost_the_job_writes_nothing_and_one_that_writes_cannot_lose_it() {
     let server = Server::start().await;
@@ -333,7 +396,7 @@ async fn a_runner_that_lost_the_job_writes_nothing_and_one_that_writes_cannot_lo
     // While it is held, whoever takes jobs from vanished runners passes it by.
     #[expect(clippy::disallowed_methods, reason = "a runner in the middle of its writing")]
     let mut writing = server.pool.begin().await.unwrap();
-    let lease = std::time::Duration::from_secs(60);
+    let lease = Duration::from_secs(60);
     let held = artifact::hold(&mut writing, session.id, &[fence, late], lease).await;
     assert_eq!(held.unwrap(), [fence].into());
     let later = Some(orchestrator::domain::clock::now() + chrono::Duration::days(1));

@@ -16,6 +16,11 @@ use super::server::{Server, problem, spec};
 
 /// A runner session that does by hand what a runner does.
 pub(super) async fn session(server: &Server) -> Session {
+    session_for(server, Duration::from_secs(60)).await
+}
+
+/// The same with a lease of this length.
+pub(super) async fn session_for(server: &Server, lease: Duration) -> Session {
     let new = NewSession {
         id: RunnerId::generate(),
         instance: "by-hand",
@@ -24,7 +29,7 @@ pub(super) async fn session(server: &Server) -> Session {
         slots: 10,
         queues: &["default".to_owned()],
         labels: &[],
-        lease: Duration::from_secs(60),
+        lease,
     };
     Session::open(
         server.pool.clone(),
