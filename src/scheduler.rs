@@ -43,16 +43,22 @@ pub async fn run(
         // More than the time between two, so that an idle scheduler, with its roll-ups, costs one statement in it
         // at most; drawn, so that several do not look together.
         let mut wait = every.mul_f64(rand::random_range(1.1..=1.3));
-        match tick(&pool, &hints, None).await {
+        let came = tick(&pool, &hints, None).await;
+        // Where a part could not do its work, it is not known whether callbacks are due: they look for themselves.
+        let callbacks_due = match &came {
+            Ok(done) => done.callbacks,
+            Err(error) => !error.is_away(),
+        };
+        if let Some(callbacks) = callbacks.as_ref().filter(|_| callbacks_due) {
+            callbacks.notify_one();
+        }
+        match came {
             Ok(done) => {
                 if away {
                     tracing::info!("the database is back");
                     away = false;
                 }
                 wait = until_next(&done, wait);
-                if let Some(callbacks) = callbacks.as_ref().filter(|_| done.callbacks) {
-                    callbacks.notify_one();
-                }
             }
             // Said once, not every second for as long as it lasts.
             Err(error) if away => tracing::debug!(error = %error, "still nothing could be done"),

@@ -32,8 +32,8 @@ use output::Outputs;
 pub use budget::{Reserved, Spent};
 pub use files::{Bundle, Content, NewFile, NotKept, key};
 
-/// Most attempts that keep long files at once: each takes a connection for as long as it writes.
-const LONG: usize = 4;
+/// Most attempts that keep long files, or any in a bucket, at once: each takes a connection for as long as it writes.
+const LONG: usize = 8;
 
 /// What earlier attempts at a job left behind.
 #[derive(Clone, Debug, Default)]

@@ -72,6 +72,9 @@ impl Attempt<'_> {
             Err(error) => return Ok((unreadable(&error), None)),
         };
         // Claimed while the runner was told to stop.
+        if let Some(reason) = self.brake.reason() {
+            return ending(reason, None);
+        }
         if self.quiet.is_cancelled() {
             return Ok((Ending::HandedBack, None));
         }

@@ -36,6 +36,8 @@ const CLAIM: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a statement may go on at the server whose client is gone.
 const STATEMENT: Duration = Duration::from_secs(65);
+/// How long a claim under way is waited for when the runner is to stop: longer than the server lets it wait for a lock.
+const LAST_CLAIM: Duration = Duration::from_secs(15);
 /// Time between two looks at whether a full runner still goes on.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -100,7 +102,15 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
     };
     let hints = tokio::spawn(hints::listen(url.clone(), ears));
 
-    stop.hard.run_until_cancelled(work.look_for_work()).await;
+    let claimed = async {
+        work.quiet.cancelled().await;
+        tokio::time::sleep(LAST_CLAIM).await;
+    };
+    tokio::select! {
+        () = work.look_for_work() => {}
+        () = claimed => tracing::warn!("a claim under way is not waited for any longer"),
+        () = stop.hard.cancelled() => {}
+    }
     hints.abort();
     work.drain(&stop.hard).await;
     drop(work);
@@ -148,6 +158,11 @@ impl Work {
         let mut doubts: Vec<Instant> = Vec::new();
         loop {
             let Some(slot) = self.quiet.run_until_cancelled(self.free_slot(&part)).await else {
+                if !doubts.is_empty()
+                    && let Err(error) = self.take_up(&mut None).await
+                {
+                    tracing::warn!(error = %error, "a claim whose answer was lost goes back when the session is closed");
+                }
                 return;
             };
             part.moves();
@@ -232,6 +247,9 @@ impl Work {
         }
         let mut found = false;
         for lane in lanes {
+            if self.quiet.is_cancelled() {
+                break;
+            }
             let place = lane.place(Instant::now());
             found |= self.claim_lane(lane, place, &mut free).await?;
             if place.is_some() && !free.is_empty() {

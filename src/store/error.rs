@@ -48,11 +48,11 @@ impl Error {
         let Self::Unavailable(error) = self else {
             return false;
         };
-        // A lock that was not given, or a race that was lost, is the statement's own.
+        // A lock that was not given, a race that was lost or time that ran out is the statement's own.
         let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code);
-        code.is_none_or(|code| !code.starts_with("40") && code != "55P03")
+        code.is_none_or(|code| !code.starts_with("40") && code != "55P03" && code != "57014")
     }
 
     /// Whether a bound on connections is reached: the server's, the database's or the role's.

@@ -40,12 +40,14 @@ pub(super) fn together(pool: &Pool, runner: RunnerId, lease: Duration) -> Bundle
     Gather::start(WORKERS, MOST, move |asked| {
         let pool = pool.clone();
         async move {
-            let unheard = || Err(Arc::new(store::Error::unheard().into()));
             let number = asked.len();
-            // Whoever hangs is not waited for when the lease has long passed.
+            // A directory that hangs is not waited for when the server has long let go of the rows.
             match timeout(lease * 2, each(&pool, runner, lease, asked)).await {
                 Ok(kept) => kept,
-                Err(_) => (0..number).map(|_| unheard()).collect(),
+                Err(elapsed) => {
+                    let hangs = Arc::new(NotKept::Objects(elapsed.into()));
+                    vec![Err(hangs); number]
+                }
             }
         }
     })
