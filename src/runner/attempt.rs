@@ -199,38 +199,19 @@ impl Walk<'_> {
             session,
             brake,
         };
-        keeping
-            .job(&self.stands(0, 0), ending, last.as_ref(), &self.log)
-            .await;
-    }
-
-    /// Where a step stands.
-    fn stands(&self, position: usize, ordinal: i16) -> step::Place<'_> {
-        step::Place {
-            job: self.attempt.job,
-            spec: self.spec,
-            position: i16::try_from(position).unwrap_or(i16::MAX),
-            ordinal,
-            workspace: &self.workspace,
-            left: self
-                .over_at
-                .map(|at| at.saturating_duration_since(Instant::now())),
-        }
+        let place = self
+            .attempt
+            .stands(self.spec, &self.workspace, self.over_at, self.place(0, 0));
+        keeping.job(&place, ending, last.as_ref(), &self.log).await;
     }
 
     /// Runs a step. The tables hear of the workspace meanwhile: it is of no use to anybody before a step is recorded, and
     /// a program need not wait for a commit to begin.
     async fn run(&mut self, position: usize, ordinal: i16) -> (StepRecord, Result<(), Stop>) {
-        let place = step::Place {
-            job: self.attempt.job,
-            spec: self.spec,
-            position: i16::try_from(position).unwrap_or(i16::MAX),
-            ordinal,
-            workspace: &self.workspace,
-            left: self
-                .over_at
-                .map(|at| at.saturating_duration_since(Instant::now())),
-        };
+        let place = self.place(position, ordinal);
+        let place = self
+            .attempt
+            .stands(self.spec, &self.workspace, self.over_at, place);
         let Attempt {
             settings,
             session,
@@ -303,6 +284,24 @@ impl Walk<'_> {
 }
 
 impl Attempt<'_> {
+    /// Where a step stands.
+    fn stands<'s>(
+        &'s self,
+        spec: &'s JobSpec,
+        workspace: &'s Workspace,
+        over_at: Option<Instant>,
+        (position, ordinal): (i16, i16),
+    ) -> step::Place<'s> {
+        step::Place {
+            job: self.job,
+            spec,
+            position,
+            ordinal,
+            workspace,
+            left: over_at.map(|at| at.saturating_duration_since(Instant::now())),
+        }
+    }
+
     /// What the attempts before this one left behind.
     async fn past(&self) -> Result<Past, Stop> {
         if self.job.fence.attempt <= 1 {
