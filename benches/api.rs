@@ -17,7 +17,7 @@ use orchestrator::domain::environment::Alias;
 use orchestrator::domain::token::generate;
 use secrecy::ExposeSecret as _;
 use support::client::Connection;
-use support::{Goal, Options, Report, Server, tell};
+use support::{Goal, Options, Report, Server};
 use tokio::task::JoinSet;
 
 const CONNECTIONS: usize = 16;
@@ -27,7 +27,6 @@ const GOAL_MS: f64 = 20.0;
 /// Jobs over thirty days, in ten projects and four queues, nine of ten ended well; a tag of every tenth and one of every
 /// ten thousandth.
 const FILL: &str = r#"
-    set statement_timeout = 0;
     insert into project (id, alias, directory) select gen_random_uuid(), 'project-' || n, '/srv' from generate_series(1, 9) as n;
     create temporary table place on commit preserve rows as
     select id, row_number() over () - 1 as n from project;
@@ -81,7 +80,9 @@ async fn run(options: &Options, server: &Server) {
     };
     first_project_and_token(&pool, &bench, &secret).await.unwrap();
     let jobs = options.size(1_000_000);
-    tell(&pool, &FILL.replace("{jobs}", &jobs.to_string())).await;
+    database
+        .at_length(&FILL.replace("{jobs}", &jobs.to_string()))
+        .await;
     let unlimited = [
         ("WEBHOOK_RATE_LIMIT_MAX_REQUESTS", "0"),
         ("LOG_LEVEL", "warn,orchestrator=info"),

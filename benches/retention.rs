@@ -9,27 +9,28 @@
 #![allow(clippy::unwrap_used, reason = "what cannot go on ends the run")]
 #![allow(clippy::print_stdout, reason = "figures are its result")]
 #![allow(missing_docs, reason = "a program, not a library")]
+#![allow(
+    dead_code,
+    reason = "support is shared by programs that use different parts of it"
+)]
 
-use std::os::unix::fs::PermissionsExt as _;
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use orchestrator::config::Host;
 use orchestrator::domain::attempt::Ending;
-use orchestrator::domain::environment::DatabaseUrl;
 use orchestrator::domain::id::RunnerId;
 use orchestrator::domain::retention::Retention;
 use orchestrator::objects::Objects;
-use orchestrator::postgres::{Cluster, Hold, Keep, Programs};
 use orchestrator::scheduler::upkeep;
 use orchestrator::shutdown::Stop;
 use orchestrator::store::claim::{Claimed, claim};
-use orchestrator::store::migrate::migrate;
 use orchestrator::store::runner::NewSession;
 use orchestrator::store::settle::{Settlement, settle};
-use orchestrator::store::{Pool, database as pools, project, runner};
-use sqlx::AssertSqlSafe;
+use orchestrator::store::{Pool, runner};
+use support::{Database, Server, ask, tell};
 
 /// Rows of a job that ended: itself, its specification, an attempt, a step, a piece of its log, three events.
 const ROWS_A_JOB: u64 = 8;
@@ -38,7 +39,6 @@ const MOST_LOST: f64 = 0.2;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const FILL: &str = "
-    set statement_timeout = 0;
     insert into job (id, project_id, queue, state, priority, run_at, max_attempts, attempt, created_at, started_at, finished_at)
     select (left(uuid_at(at)::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, project.id, 'old', 'succeeded', 0, at, 3, 1, at, at, at
       from (select n, now() - interval '40 days' + n * interval '30 days' / {jobs} as at from generate_series(1, {jobs}) as n) as made, project;
@@ -102,30 +102,19 @@ impl Options {
 
 fn main() {
     let options = Options::read();
-    let directory = tempfile::Builder::new().prefix("orc-bench-").tempdir().unwrap();
-    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let host = Host::read();
-    let programs = Programs::find(host.pg_bin.as_deref(), host.path.as_deref())
-        .unwrap_or_else(|error| panic!("{error}"));
-    let hold = Hold::take(directory.path()).unwrap();
-    let cluster = Cluster::start(&programs, &hold, Keep::Data).unwrap();
-    cluster.create_database("retention").unwrap();
-    let url: DatabaseUrl = cluster.url("retention").parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(measure(&options, &url));
+    let server = Server::start();
+    runtime.block_on(async { measure(&options, &server.database("retention").await).await });
     drop(runtime);
-    let _ = cluster.stop();
 }
 
-async fn measure(options: &Options, url: &DatabaseUrl) {
-    migrate(url).await.unwrap();
-    let pool = pools::pool(url, "bench", 8).unwrap();
-    project::put(&pool, "bench", "/srv/bench", "administrator")
-        .await
-        .unwrap();
+async fn measure(options: &Options, database: &Database) {
+    let pool = database.pool(8);
     let jobs = options.rows / ROWS_A_JOB;
-    let administrator = pools::pool(url, "bench-fill", 1).unwrap();
-    tell(&administrator, &FILL.replace("{jobs}", &jobs.to_string())).await;
+    let administrator = database.pool(1);
+    database
+        .at_length(&FILL.replace("{jobs}", &jobs.to_string()))
+        .await;
     let load = Load::start(&pool).await;
     let turn = Duration::from_secs(options.seconds);
     let (mut alone, mut beside) = (Share::default(), Share::default());
@@ -135,7 +124,7 @@ async fn measure(options: &Options, url: &DatabaseUrl) {
     assert!(jobs == 0 || !is_done(&administrator).await);
     while !is_done(&administrator).await {
         let (began, done) = (Instant::now(), load.done());
-        expire(url, &administrator, turn * 3).await;
+        expire(database, &administrator, turn * 3).await;
         beside.add((load.done() - done, began.elapsed()));
         alone.add(load.run(turn).await);
     }
@@ -168,7 +157,7 @@ impl Share {
 }
 
 /// Runs what a scheduler runs beside its tick, for so long or until nothing old is left.
-async fn expire(url: &DatabaseUrl, pool: &Pool, time: Duration) {
+async fn expire(database: &Database, pool: &Pool, time: Duration) {
     let retention = Retention {
         every: Duration::from_millis(200),
         logs: Some(DAY),
@@ -185,7 +174,7 @@ async fn expire(url: &DatabaseUrl, pool: &Pool, time: Duration) {
     };
     let stop = Stop::default();
     let upkeep = tokio::spawn(upkeep::run(
-        pools::pool(url, "bench-upkeep", 4).unwrap(),
+        database.pool(4),
         Objects::directory(std::path::Path::new("/nonexistent/artifacts")),
         retention,
         stop.clone(),
@@ -200,8 +189,8 @@ async fn expire(url: &DatabaseUrl, pool: &Pool, time: Duration) {
 
 async fn is_done(pool: &Pool) -> bool {
     // By the beginning of two keys: what is asked each second must not be a load of its own.
-    let old = "select (exists (select from job where id < uuid_at(now() - interval '5 days'))
-                    or (select at from event order by id limit 1) < now() - interval '5 days')::text";
+    let old = "(exists (select from job where id < uuid_at(now() - interval '5 days'))
+                    or (select at from event order by id limit 1) < now() - interval '5 days')";
     ask(pool, old).await == "false"
 }
 
@@ -276,18 +265,4 @@ fn succeeded(job: &Claimed) -> Settlement {
         ending: Ending::Succeeded,
         step: None,
     }
-}
-
-async fn ask(pool: &Pool, question: &str) -> String {
-    sqlx::query_scalar(AssertSqlSafe(question.to_owned()))
-        .fetch_one(pool)
-        .await
-        .unwrap()
-}
-
-async fn tell(pool: &Pool, statements: &str) {
-    sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
-        .execute(pool)
-        .await
-        .unwrap();
 }

@@ -16,7 +16,7 @@ use orchestrator::domain::environment::DatabaseUrl;
 use orchestrator::postgres::{Cluster, Hold, Keep, Programs};
 use orchestrator::store::migrate::migrate;
 use orchestrator::store::{Pool, database as pools, project};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// What was asked for on the command line, after `--`.
 #[derive(Clone, Debug, Default)]
@@ -236,6 +236,16 @@ impl Database {
 
     pub(crate) fn pool(&self, connections: u32) -> Pool {
         pools::pool(&self.url, "bench", connections).unwrap()
+    }
+
+    /// Does what `statements` say, however long it takes: not on a pool, which waits as long as services do.
+    pub(crate) async fn at_length(&self, statements: &str) {
+        let mut connection = PgConnection::connect(self.url.expose()).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
     }
 
     /// Starts a service on it, with nothing in its environment but what is given.

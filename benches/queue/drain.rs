@@ -58,17 +58,11 @@ pub(super) async fn measure(bench: &Bench<'_>) {
     );
 
     let rows = bench.options.size(2_200_000);
-    tell(
-        &pool,
-        &format!(
-            "set statement_timeout = 0; {}; set statement_timeout = default",
-            FILL.replace("{rows}", &rows.to_string())
-        ),
-    )
-    .await;
+    let fill = FILL.replace("{rows}", &rows.to_string());
+    database.at_length(&fill).await;
     // As it is in a table that was in use for long; or vacuum does it now, on one of the cores, beside what is measured.
-    tell(&pool, "vacuum job").await;
-    tell(&pool, "checkpoint").await;
+    database.at_length("vacuum job").await;
+    database.at_length("checkpoint").await;
     let mut full = Vec::new();
     for _ in 0..3 {
         full.push(runner_drain(&database, number).await);

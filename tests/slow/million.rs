@@ -9,7 +9,7 @@ use orchestrator::store::migrate::{Error, Fit, fit, migrate_up_to, migrate_withi
 use orchestrator::store::{Pool, database as pools};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use crate::support::{ask, empty_database, tell, user_of};
+use crate::support::{Database, ask, empty_database, tell, user_of};
 
 /// What a binary of the first schema does for a job: in, claimed, settled, each a statement of its own. It
 /// knows no column that came later, and gives up on a lock after ten seconds, as its pool says.
@@ -67,14 +67,8 @@ async fn old_binary(url: DatabaseUrl) -> Duration {
 async fn migrations_of_a_million_jobs_lock_nobody_out_and_old_binaries_go_on() {
     let database = empty_database().await;
     migrate_up_to(&database.url, 3).await.unwrap();
-    let pool = database.pool();
-    tell(&pool, "set statement_timeout = 0").await;
     let administrator = pools::pool(&database.url, "test", 1).unwrap();
-    tell(
-        &administrator,
-        &format!("set statement_timeout = 0; {}", include_str!("fill.sql")),
-    )
-    .await;
+    at_length(&database, include_str!("fill.sql")).await;
     let workers: Vec<_> = (0..4)
         .map(|_| tokio::spawn(old_binary(database.url.clone())))
         .collect();
@@ -105,13 +99,9 @@ async fn migrations_of_a_million_jobs_lock_nobody_out_and_old_binaries_go_on() {
     }
     let left = "select count(*) from job where state = 'succeeded' and finished_at > (select max(at) from event where actor = 'token:t')";
     assert_ne!(ask(&administrator, left).await, "0");
-    tell(
-        &administrator,
-        &format!("set statement_timeout = 0; {}", include_str!("fill_current.sql")),
-    )
-    .await;
+    at_length(&database, include_str!("fill_current.sql")).await;
     while roll_up(&administrator).await.unwrap() {}
-    tell(&administrator, "analyze").await;
+    at_length(&database, "analyze").await;
     reports(&administrator, &administrator, 40_000).await;
     // And those of one project, for a login that sees no other.
     let login = database.login(Some("orchestrator_reporter")).await;
@@ -123,6 +113,12 @@ async fn migrations_of_a_million_jobs_lock_nobody_out_and_old_binaries_go_on() {
     let reader = pools::pool(&login, "test", 1).unwrap();
     // Their steps are found by their jobs, one by one: 134,000 pages in a fifth of a second.
     reports(&administrator, &reader, 200_000).await;
+}
+
+/// Does what `statements` say, however long it takes: not on a pool, which waits as long as services do.
+async fn at_length(database: &Database, statements: &'static str) {
+    let mut connection = PgConnection::connect(database.url.expose()).await.unwrap();
+    sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
 }
 
 /// Each worked question of docs/REPORTING.md, on what is a million jobs now: what it reads, and how long it takes. Asked

@@ -10,12 +10,11 @@ mod comparison;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use orchestrator::domain::schedule::{Expression, Zone};
-use orchestrator::store::Pool;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use self::comparison::{ZONES, fixed_times, frequent_times_around_changes};
 use self::oracle::Oracle;
-use crate::support::{database, tell};
+use crate::support::database;
 
 /// Lists, ranges and mixtures of both kinds, up to twenty-six thousand runs a year.
 const FREQUENT: [&str; 6] = [
@@ -167,7 +166,7 @@ fn frequent_times_agree_with_the_oracle_for_all_of_ten_years() {
 }
 
 /// Every minute of the ten years, and two days more on either side, as the zone's clocks show it.
-async fn minutes(pool: &Pool, zone: Tz) {
+async fn minutes(connection: &mut PgConnection, zone: Tz) {
     let statements = format!(
         "drop table if exists minute;
          create unlogged table minute as select at, at at time zone '{zone}' as shown
@@ -175,12 +174,18 @@ async fn minutes(pool: &Pool, zone: Tz) {
          alter table minute add primary key (at);
          analyze minute"
     );
-    tell(pool, &statements).await;
+    sqlx::raw_sql(AssertSqlSafe(statements))
+        .execute(connection)
+        .await
+        .unwrap();
 }
 
 /// Elapsed: every minute that shows a time. Fixed: of each time the first minute that shows it, or a later one; that
 /// is the first showing in an overlap, and the end of the gap in one.
-async fn theirs(pool: &Pool, (elapsed, minutes, hours, days): (bool, &str, &str, &str)) -> Vec<i64> {
+async fn theirs(
+    connection: &mut PgConnection,
+    (elapsed, minutes, hours, days): (bool, &str, &str, &str),
+) -> Vec<i64> {
     let question = if elapsed {
         format!(
             "select at from (select at, shown, shown::date as day from minute) as minute
@@ -203,7 +208,7 @@ async fn theirs(pool: &Pool, (elapsed, minutes, hours, days): (bool, &str, &str,
           where at > '2010-01-01 00:00Z' and at < '2020-01-01 00:00Z' order by at"
     );
     sqlx::query_scalar(AssertSqlSafe(question))
-        .fetch_all(pool)
+        .fetch_all(connection)
         .await
         .unwrap()
 }
@@ -211,12 +216,15 @@ async fn theirs(pool: &Pool, (elapsed, minutes, hours, days): (bool, &str, &str,
 #[tokio::test]
 async fn times_agree_with_the_zones_and_the_calendar_of_postgresql_for_ten_years() {
     let database = database().await;
-    let pool = orchestrator::store::database::pool(&database.url, "test", 1).unwrap();
-    tell(&pool, "set statement_timeout = 0; set jit = off").await;
+    let mut connection = PgConnection::connect(database.url.expose()).await.unwrap();
+    sqlx::raw_sql("set jit = off")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     for zone in ZONES {
-        minutes(&pool, zone).await;
+        minutes(&mut connection, zone).await;
         for (line, elapsed, minutes, hours, days) in LINES {
-            let theirs = theirs(&pool, (elapsed, minutes, hours, days)).await;
+            let theirs = theirs(&mut connection, (elapsed, minutes, hours, days)).await;
             compare(&ours(line, zone), &theirs, line, zone);
         }
     }
