@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -64,9 +63,7 @@ async fn hear(url: &DatabaseUrl, ears: &Ears, pause: &mut Backoff) -> crate::sto
     ears.work.wake(true);
     let me = ears.runner.to_string();
     loop {
-        let hint = tokio::time::timeout(Duration::from_secs(3600), listener.next()).await;
-        let Ok(hint) = hint else { continue };
-        match hint? {
+        match listener.next().await? {
             // The connection broke and is back.
             None => {
                 ears.work.wake(true);

@@ -1,6 +1,9 @@
 //! Wake-ups. A notification is a hint: it may be lost or doubled, and the table is the truth.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgListener;
+use tokio::time::timeout;
 
 use super::database::DatabaseUrl;
 use super::{Executor, Result};
@@ -36,6 +39,11 @@ pub async fn notify(db: impl Executor<'_>, channel: &str, payloads: &[String]) -
     Ok(())
 }
 
+/// How long nothing is said before the server is asked whether it is there.
+const QUIET: Duration = Duration::from_secs(60);
+/// How long its answer is waited for.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// What was said, and where.
 #[derive(Clone, Debug)]
 pub struct Hint {
@@ -65,12 +73,28 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// [`super::Error`] when the connection is lost and cannot be had back now.
+    /// [`super::Error`] when the connection is lost and cannot be had back now, or the server does not answer on it any
+    /// more; listen anew then.
     pub async fn next(&mut self) -> Result<Option<Hint>> {
-        let hint = self.0.try_recv().await?;
-        Ok(hint.map(|hint| Hint {
-            channel: hint.channel().to_owned(),
-            payload: hint.payload().to_owned(),
-        }))
+        loop {
+            let Ok(hint) = timeout(QUIET, self.0.try_recv()).await else {
+                self.is_heard().await?;
+                continue;
+            };
+            return Ok(hint?.map(|hint| Hint {
+                channel: hint.channel().to_owned(),
+                payload: hint.payload().to_owned(),
+            }));
+        }
+    }
+
+    /// Somebody who only listens never learns that nobody is left to say anything.
+    async fn is_heard(&mut self) -> Result<()> {
+        let asked = sqlx::raw_sql("select 1").execute(&mut self.0);
+        match timeout(ANSWER, asked).await {
+            Ok(answer) => drop(answer?),
+            Err(elapsed) => return Err(sqlx::Error::Io(elapsed.into()).into()),
+        }
+        Ok(())
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use orchestrator::domain::environment::DatabaseUrl;
+use orchestrator::store::listen::{Listener, WORK};
 use orchestrator::store::{Error, database as pools, stats};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-use crate::support::{ask, database};
+use crate::support::{ask, database, tell, within};
 
 /// A way to a database on which answers get lost while this is set.
 async fn way(to: &DatabaseUrl, silent: Arc<AtomicBool>) -> DatabaseUrl {
@@ -52,4 +53,35 @@ async fn a_statement_whose_answer_never_comes_is_given_up_and_the_next_goes_anot
     assert!(matches!(unheard, Err(Error::Unavailable(_))));
     silent.store(false, Ordering::SeqCst);
     assert_eq!(ask(&pool, "select 1").await, "1");
+}
+
+#[tokio::test]
+async fn whoever_listens_to_a_server_that_is_gone_without_a_word_learns_of_it() {
+    let database = database().await;
+    let silent = Arc::new(AtomicBool::new(false));
+    let way = way(&database.url, silent.clone()).await;
+    let mut listener = Listener::on(&way, &[WORK]).await.unwrap();
+    silent.store(true, Ordering::SeqCst);
+    assert!(matches!(listener.next().await, Err(Error::Unavailable(_))));
+    silent.store(false, Ordering::SeqCst);
+    let mut listener = Listener::on(&way, &[WORK]).await.unwrap();
+    tell(
+        &database.pool(),
+        "select pg_notify('orchestrator_work', 'default')",
+    )
+    .await;
+    assert_eq!(listener.next().await.unwrap().unwrap().payload, "default");
+}
+
+#[tokio::test]
+async fn whoever_listens_to_a_server_that_has_nothing_to_say_goes_on_listening() {
+    let database = database().await;
+    let mut listener = Listener::on(&database.url, &[WORK]).await.unwrap();
+    let pool = database.pool();
+    let listening = tokio::spawn(async move { listener.next().await.unwrap() });
+    // Longer than it takes to ask whether the server is there.
+    let asked = "exists (select from pg_stat_activity where application_name = 'orchestrator-listen' and query = 'select 1')";
+    within(90, async || (ask(&pool, asked).await == "true").then_some(())).await;
+    tell(&pool, "select pg_notify('orchestrator_work', 'default')").await;
+    assert_eq!(listening.await.unwrap().unwrap().payload, "default");
 }

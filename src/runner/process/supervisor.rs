@@ -5,16 +5,22 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::process::Child;
+use tokio::time::timeout;
 
 use super::supervise::SUPERVISOR;
 use super::wire::{self, Order, Report};
 
 /// Most keepers that wait for a step. One costs half a millisecond to make and little to keep.
 const IDLE_KEEPERS: usize = 64;
+
+/// How long a keeper may take to say that it is there. A supervisor that makes none for so long is stopped, or worse, and is
+/// left for another; its steps go on.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The process that starts steps. Clones share it; it ends after the last, when its steps have.
 #[derive(Clone, Debug)]
@@ -121,7 +127,7 @@ impl Supervisor {
         {
             return Ok(keeper);
         }
-        // Never started, or killed since.
+        // Never started, or killed or stopped since.
         ask_for_keeper(&mut running.insert(self.spawn()?).line).await
     }
 
@@ -187,7 +193,7 @@ async fn ask_for_keeper(supervisor: &mut UnixStream) -> io::Result<(UnixStream, 
     send(supervisor, &[0], &[its.as_fd()]).await?;
     drop(its);
     let mut holds = Holds::default();
-    ours.read_exact(&mut holds).await?;
+    timeout(PATIENCE, ours.read_exact(&mut holds)).await??;
     Ok((ours, holds))
 }
 

@@ -109,6 +109,25 @@ async fn a_supervisor_that_is_killed_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_supervisor_that_is_stopped_is_replaced_and_its_step_goes_on() {
+    let supervisor = supervisor();
+    let (output, mut chunks) = mpsc::channel::<Chunk>(4);
+    let patient = shell("cut -d ' ' -f 4 /proc/$PPID/stat; exec sleep 100", &[]);
+    let stop = CancellationToken::new();
+    let after = async {
+        let said = chunks.recv().await.unwrap().bytes;
+        let pid = Pid::from_raw(std::str::from_utf8(&said).unwrap().trim().parse().unwrap());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let (outcome, _) = run_until(&supervisor, shell("exit 5", &[]), NEVER).await;
+        assert_eq!(outcome.unwrap().end, End::Exited(5));
+        kill(pid, Signal::SIGCONT).unwrap();
+        stop.cancel();
+    };
+    let (outcome, ()) = tokio::join!(process::run(&supervisor, patient, output, stop.clone()), after);
+    assert_eq!(outcome.unwrap().end, End::Stopped);
+}
+
+#[tokio::test]
 async fn a_fork_storm_is_bounded_and_over_when_its_time_is() {
     let mark = mark();
     let step_user = super::command(&[]).credentials;
