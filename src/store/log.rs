@@ -47,18 +47,19 @@ pub async fn append(db: impl Executor<'_>, runner: RunnerId, outputs: &[Output])
             -- Shared with nobody who ends the attempt: output is either there before the end is, or not
             -- at all, so whoever follows the job and sees its end has seen everything it printed.
             -- In one order everywhere, as the settle.
-            select job.id, job.attempt
-              from (select * from unnest($2::uuid[], $3::int[]) as asked (job_id, attempt) order by job_id) as asked
+            select job.id, job.attempt, asked.first, asked.last
+              from (select * from unnest($2::uuid[], $3::int[], $4::int[], $5::int[])
+                                  as asked (job_id, attempt, first, last) order by job_id) as asked
              cross join lateral (select id, attempt, runner_id from job
                                   where job.id = asked.job_id and job.attempt = asked.attempt
                                     for share) as job
              where job.runner_id = $1
         ), kept as (
             insert into log (job_id, attempt, seq, position, stream, at, body)
-            select held.id, held.attempt, seq, position, stream, at, body
-              from unnest($4::uuid[], $5::int[], $6::smallint[], $7::text[], $8::timestamptz[], $9::text[])
-                   as line (job_id, seq, position, stream, at, body)
-              join held on held.id = line.job_id
+            select held.id, held.attempt, line.*
+              from held
+             cross join lateral unnest(($6::int[])[first:last], ($7::smallint[])[first:last], ($8::text[])[first:last],
+                                       ($9::timestamptz[])[first:last], ($10::text[])[first:last]) as line
             on conflict do nothing
         )
         select id, attempt from held
@@ -66,7 +67,8 @@ pub async fn append(db: impl Executor<'_>, runner: RunnerId, outputs: &[Output])
         runner.0,
         &columns.held,
         &columns.attempts,
-        &columns.jobs,
+        &columns.firsts,
+        &columns.lasts,
         &columns.seqs,
         &columns.positions,
         &columns.streams as &[&str],
@@ -82,12 +84,13 @@ pub async fn append(db: impl Executor<'_>, runner: RunnerId, outputs: &[Output])
     Ok(held.into_iter().map(|row| fence(row.id, row.attempt)).collect())
 }
 
-/// The attempts and the pieces, column by column, as `unnest` takes them.
+/// The attempts, each with where its pieces begin and end, and the pieces: column by column, as `unnest` takes them.
 #[derive(Default)]
 struct Columns<'a> {
     held: Vec<Uuid>,
     attempts: Vec<i32>,
-    jobs: Vec<Uuid>,
+    firsts: Vec<i32>,
+    lasts: Vec<i32>,
     seqs: Vec<i32>,
     positions: Vec<i16>,
     streams: Vec<&'a str>,
@@ -101,16 +104,21 @@ impl<'a> Columns<'a> {
         for Output { fence, lines } in outputs {
             columns.held.push(fence.job.0);
             columns.attempts.push(fence.attempt);
+            columns.firsts.push(columns.pieces() + 1);
             for line in lines {
-                columns.jobs.push(fence.job.0);
                 columns.seqs.push(line.seq);
                 columns.positions.push(line.position);
                 columns.streams.push(line.stream);
                 columns.times.push(line.at);
                 columns.bodies.push(&line.body);
             }
+            columns.lasts.push(columns.pieces());
         }
         columns
+    }
+
+    fn pieces(&self) -> i32 {
+        i32::try_from(self.seqs.len()).unwrap_or(i32::MAX)
     }
 }
 

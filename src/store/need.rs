@@ -88,10 +88,12 @@ pub async fn release(db: impl Executor<'_>, ended: &[JobId]) -> Result<Vec<Moved
     let rows = sqlx::query!(
         r#"
         with heard as (
-            update job set needed = false where id = any ($1) and state in ('succeeded', 'failed', 'cancelled')
+            -- Who has ended has an end (finished_iff_terminal). States, and a subquery that is no array, offer the planner
+            -- a walk over all jobs that are so, asking of each whether it is among these.
+            update job set needed = false where id = any ($1) and finished_at is not null
         ), waiting as materialized (
             select id from job
-             where state = 'blocked' and id in (select job_id from job_need where needs_id = any ($1))
+             where id = any (array(select job_id from job_need where needs_id = any ($1))) and state::text = 'blocked'
              order by id
                for no key update
         ), judged as (

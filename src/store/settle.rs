@@ -10,7 +10,6 @@ use super::runner::interval;
 use super::{Executor, Result};
 use crate::domain::attempt::{Ending, Fence, StepRecord};
 use crate::domain::id::{JobId, RunnerId};
-use crate::domain::job::Code;
 
 /// An attempt that ended, and the step it ended in.
 #[derive(Clone, Debug)]
@@ -37,8 +36,14 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
         r#"
         with result as (
             select *, state in ('available', 'scheduled', 'awaiting_approval') as goes_on
-              from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $22::interval[])
-                   as result (job_id, attempt, state, outcome, code, message, wait)
+              from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::interval[],
+                          $9::smallint[], $10::smallint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
+                          $16::int[], $17::int[], $18::timestamptz[], $19::timestamptz[], $20::bigint[], $21::bigint[],
+                          $22::bigint[], $23::bigint[], $24::int[], $25::text[])
+                   as result (job_id, attempt, state, outcome, code, message, wait,
+                              ordinal, position, step_id, agent, step_status, step_code, step_message,
+                              exit_code, signal, step_started_at, step_finished_at, output_bytes, cpu_ms,
+                              peak_memory_bytes, logged_bytes, redactions, verdict)
         ), held as materialized (
             -- In one order everywhere, so that two batches never wait for each other in a circle.
             -- Whoever was asked to end while the attempt ended otherwise does not go on.
@@ -46,10 +51,13 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
             -- Row by row through the key: joined freely, the planner takes the index of what the runner holds and
             -- compares it with the whole batch, pair by pair. Who has a runner is running (runner_iff_running);
             -- to say that as well would offer it that index again.
-            select job.*, result.outcome, result.code as attempt_code, result.wait,
+            select job.*, result.state::job_state as state, result.outcome, result.code, result.message, result.wait,
                    result.goes_on and job.cancel_asked_at is not null as cancelled,
                    result.goes_on and job.cancel_asked_at is null as goes_on,
-                   result.state::job_state as state, result.code, result.message
+                   result.ordinal, result.position, result.step_id, result.agent, result.step_status, result.step_code,
+                   result.step_message, result.exit_code, result.signal, result.step_started_at, result.step_finished_at,
+                   result.output_bytes, result.cpu_ms, result.peak_memory_bytes, result.logged_bytes, result.redactions,
+                   result.verdict
               from (select * from result order by job_id) as result
              cross join lateral (select id, project_id, attempt, claimed_at, run_at, cancel_asked_at, runner_id
                                    from job
@@ -72,22 +80,16 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
                       job.project_limited, held.message as question
         ), ended as (
             insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome, code)
-            select id, attempt, $1, run_at, claimed_at, greatest(now(), claimed_at), outcome, attempt_code from held
+            select id, attempt, $1, run_at, claimed_at, greatest(now(), claimed_at), outcome, code from held
         ), stepped as (
             insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
                               signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions,
                               verdict)
-            select step.job_id, step.attempt, step.ordinal, step.position, step.step_id, step.agent, step.status,
-                   step.code, step.message, step.exit_code, step.signal, step.started_at, step.finished_at,
-                   step.output_bytes, step.cpu_ms, step.peak_memory_bytes, step.logged_bytes, step.redactions,
-                   step.verdict
-              from unnest($8::uuid[], $9::int[], $10::smallint[], $11::smallint[], $12::text[], $13::text[], $14::text[],
-                          $15::text[], $16::text[], $17::int[], $18::int[], $19::timestamptz[], $20::timestamptz[],
-                          $21::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::int[], $27::text[])
-                   as step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
-                            signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes,
-                            redactions, verdict)
-              join held on held.id = step.job_id
+            select id, attempt, ordinal, position, step_id, agent, step_status, step_code, step_message, exit_code,
+                   signal, step_started_at, step_finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions,
+                   verdict
+              from held
+             where step_id is not null
         ), asked as (
             insert into approval (job_id, attempt, position, question)
             select id, attempt, step_position, question from settled where state = 'awaiting_approval'
@@ -105,25 +107,23 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
         &columns.outcomes as &[&str],
         &columns.codes as &[Option<&str>],
         &columns.messages as &[Option<&str>],
-        &columns.steps.jobs,
-        &columns.steps.attempts,
-        &columns.steps.ordinals,
-        &columns.steps.positions,
-        &columns.steps.step_ids as &[&str],
-        &columns.steps.agents as &[&str],
-        &columns.steps.statuses as &[&str],
+        &columns.waits,
+        &columns.steps.ordinals as &[Option<i16>],
+        &columns.steps.positions as &[Option<i16>],
+        &columns.steps.step_ids as &[Option<&str>],
+        &columns.steps.agents as &[Option<&str>],
+        &columns.steps.statuses as &[Option<&str>],
         &columns.steps.codes as &[Option<&str>],
         &columns.steps.messages as &[Option<&str>],
         &columns.steps.exit_codes as &[Option<i32>],
         &columns.steps.signals as &[Option<i32>],
-        &columns.steps.started,
-        &columns.steps.finished,
-        &columns.steps.output_bytes,
-        &columns.waits,
-        &columns.steps.cpu_ms,
-        &columns.steps.peak_memory_bytes,
-        &columns.steps.logged_bytes,
-        &columns.steps.redactions,
+        &columns.steps.started as &[Option<DateTime<Utc>>],
+        &columns.steps.finished as &[Option<DateTime<Utc>>],
+        &columns.steps.output_bytes as &[Option<i64>],
+        &columns.steps.cpu_ms as &[Option<i64>],
+        &columns.steps.peak_memory_bytes as &[Option<i64>],
+        &columns.steps.logged_bytes as &[Option<i64>],
+        &columns.steps.redactions as &[Option<i32>],
         &columns.steps.verdicts as &[Option<&str>],
     )
     .fetch_all(db)
@@ -160,27 +160,25 @@ struct Columns<'a> {
     steps: StepColumns<'a>,
 }
 
-/// The last steps of the batch, column by column.
+/// The last step of each, or nothing, column by column.
 #[derive(Default)]
 struct StepColumns<'a> {
-    jobs: Vec<uuid::Uuid>,
-    attempts: Vec<i32>,
-    ordinals: Vec<i16>,
-    positions: Vec<i16>,
-    step_ids: Vec<&'a str>,
-    agents: Vec<&'a str>,
-    statuses: Vec<&'a str>,
+    ordinals: Vec<Option<i16>>,
+    positions: Vec<Option<i16>>,
+    step_ids: Vec<Option<&'a str>>,
+    agents: Vec<Option<&'a str>>,
+    statuses: Vec<Option<&'a str>>,
     codes: Vec<Option<&'a str>>,
     messages: Vec<Option<&'a str>>,
     exit_codes: Vec<Option<i32>>,
     signals: Vec<Option<i32>>,
-    started: Vec<DateTime<Utc>>,
-    finished: Vec<DateTime<Utc>>,
-    output_bytes: Vec<i64>,
-    cpu_ms: Vec<i64>,
-    peak_memory_bytes: Vec<i64>,
-    logged_bytes: Vec<i64>,
-    redactions: Vec<i32>,
+    started: Vec<Option<DateTime<Utc>>>,
+    finished: Vec<Option<DateTime<Utc>>>,
+    output_bytes: Vec<Option<i64>>,
+    cpu_ms: Vec<Option<i64>>,
+    peak_memory_bytes: Vec<Option<i64>>,
+    logged_bytes: Vec<Option<i64>>,
+    redactions: Vec<Option<i32>>,
     verdicts: Vec<Option<&'a str>>,
 }
 
@@ -197,36 +195,35 @@ impl<'a> Columns<'a> {
                 .codes
                 .push(ending.failure().map(|failure| failure.code.as_str()));
             columns.messages.push(ending.message());
-            if let Some(step) = step {
-                columns.steps.push(*fence, step);
-            }
+            columns.steps.push(step.as_ref());
         }
         columns
     }
 }
 
 impl<'a> StepColumns<'a> {
-    fn push(&mut self, fence: Fence, step: &'a StepRecord) {
-        self.jobs.push(fence.job.0);
-        self.attempts.push(fence.attempt);
-        self.ordinals.push(step.ordinal);
-        self.positions.push(step.position);
-        self.step_ids.push(&step.step_id);
-        self.agents.push(&step.agent);
-        self.statuses.push(step.status());
-        self.codes
-            .push(step.failure.as_ref().map(|failure| Code::as_str(failure.code)));
-        self.messages
-            .push(step.failure.as_ref().map(|failure| failure.message.as_str()));
-        self.exit_codes.push(step.exit_code);
-        self.signals.push(step.signal);
-        self.started.push(step.started_at);
-        self.finished.push(step.finished_at.max(step.started_at));
-        self.output_bytes.push(step.output_bytes);
-        self.cpu_ms.push(step.measured.cpu_ms);
-        self.peak_memory_bytes.push(step.measured.peak_memory_bytes);
-        self.logged_bytes.push(step.measured.logged_bytes);
-        self.redactions.push(step.measured.redactions);
-        self.verdicts.push(step.verdict.as_deref());
+    fn push(&mut self, step: Option<&'a StepRecord>) {
+        let failure = step.and_then(|step| step.failure.as_ref());
+        let measured = step.map(|step| &step.measured);
+        self.ordinals.push(step.map(|step| step.ordinal));
+        self.positions.push(step.map(|step| step.position));
+        self.step_ids.push(step.map(|step| &*step.step_id));
+        self.agents.push(step.map(|step| &*step.agent));
+        self.statuses.push(step.map(StepRecord::status));
+        self.codes.push(failure.map(|failure| failure.code.as_str()));
+        self.messages.push(failure.map(|failure| &*failure.message));
+        self.exit_codes.push(step.and_then(|step| step.exit_code));
+        self.signals.push(step.and_then(|step| step.signal));
+        self.started.push(step.map(|step| step.started_at));
+        self.finished
+            .push(step.map(|step| step.finished_at.max(step.started_at)));
+        self.output_bytes.push(step.map(|step| step.output_bytes));
+        self.cpu_ms.push(measured.map(|measured| measured.cpu_ms));
+        self.peak_memory_bytes
+            .push(measured.map(|measured| measured.peak_memory_bytes));
+        self.logged_bytes
+            .push(measured.map(|measured| measured.logged_bytes));
+        self.redactions.push(measured.map(|measured| measured.redactions));
+        self.verdicts.push(step.and_then(|step| step.verdict.as_deref()));
     }
 }

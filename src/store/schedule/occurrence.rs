@@ -247,13 +247,14 @@ pub async fn end(db: impl Executor<'_>, jobs: &[JobId]) -> Result<Vec<Outcome>> 
     let rows = sqlx::query!(
         r#"
         with over as materialized (
+            -- Who has ended has an end (finished_iff_terminal); to name the states would offer the planner all who are so.
             select id, state from job
-             where id = any ($1) and state in ('succeeded', 'failed', 'cancelled')
+             where id = any ($1) and finished_at is not null
              order by id
                for share
         ), ended as (
             update occurrence set outcome = over.state::text from over
-             where occurrence.job_id = over.id and outcome is null
+             where occurrence.job_id = over.id and occurrence.job_id = any ($1) and outcome is null
             returning schedule_id, due_at, over.state
         )
         select schedule_id, state as "state: Named<JobState>" from ended order by due_at
