@@ -61,10 +61,11 @@ async fn hear(url: &DatabaseUrl, ears: &Ears, pause: &mut Backoff) -> crate::sto
     *pause = Backoff::default();
     // What came before the subscription was not heard.
     ears.work.wake(true);
+    ears.asked.notify_one();
     let me = ears.runner.to_string();
     loop {
         match listener.next().await? {
-            // The connection broke and is back.
+            // Something may have been missed.
             None => {
                 ears.work.wake(true);
                 ears.asked.notify_one();

@@ -69,32 +69,31 @@ impl Listener {
         Ok(Self(listener))
     }
 
-    /// Waits for the next hint. `None`: the connection broke and is back; anything may have happened.
+    /// Waits for the next hint. `None`: the connection broke and is back, or nothing was said for a minute and the server is
+    /// there; anything may have happened.
     ///
     /// # Errors
     ///
     /// [`super::Error`] when the connection is lost and cannot be had back now, or the server does not answer on it any
     /// more; listen anew then.
     pub async fn next(&mut self) -> Result<Option<Hint>> {
-        loop {
-            let Ok(hint) = timeout(QUIET, self.0.try_recv()).await else {
-                self.is_heard().await?;
-                continue;
-            };
-            return Ok(hint?.map(|hint| Hint {
-                channel: hint.channel().to_owned(),
-                payload: hint.payload().to_owned(),
-            }));
-        }
+        let Ok(hint) = timeout(QUIET, self.0.try_recv()).await else {
+            self.is_heard().await?;
+            // It may have been about to connect again.
+            return Ok(None);
+        };
+        Ok(hint?.map(|hint| Hint {
+            channel: hint.channel().to_owned(),
+            payload: hint.payload().to_owned(),
+        }))
     }
 
     /// Somebody who only listens never learns that nobody is left to say anything.
     async fn is_heard(&mut self) -> Result<()> {
         let asked = sqlx::raw_sql("select 1").execute(&mut self.0);
-        match timeout(ANSWER, asked).await {
-            Ok(answer) => drop(answer?),
-            Err(elapsed) => return Err(sqlx::Error::Io(elapsed.into()).into()),
-        }
+        timeout(ANSWER, asked)
+            .await
+            .map_err(|elapsed| sqlx::Error::Io(elapsed.into()))??;
         Ok(())
     }
 }

@@ -18,8 +18,8 @@ use super::wire::{self, Order, Report};
 /// Most keepers that wait for a step. One costs half a millisecond to make and little to keep.
 const IDLE_KEEPERS: usize = 64;
 
-/// How long a keeper may take to say that it is there. A supervisor that makes none for so long is stopped, or worse, and is
-/// left for another; its steps go on.
+/// How long a supervisor may take to make a keeper. One that makes none for so long is stopped, or worse, and is left for
+/// another; its steps go on.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The process that starts steps. Clones share it; it ends after the last, when its steps have.
@@ -123,7 +123,7 @@ impl Supervisor {
     async fn new_keeper(&self) -> io::Result<(UnixStream, Holds)> {
         let mut running = self.0.running.lock().await;
         if let Some(running) = &mut *running
-            && let Ok(keeper) = ask_for_keeper(&mut running.line).await
+            && let Ok(Ok(keeper)) = timeout(PATIENCE, ask_for_keeper(&mut running.line)).await
         {
             return Ok(keeper);
         }
@@ -193,7 +193,7 @@ async fn ask_for_keeper(supervisor: &mut UnixStream) -> io::Result<(UnixStream, 
     send(supervisor, &[0], &[its.as_fd()]).await?;
     drop(its);
     let mut holds = Holds::default();
-    timeout(PATIENCE, ours.read_exact(&mut holds)).await??;
+    ours.read_exact(&mut holds).await?;
     Ok((ours, holds))
 }
 
