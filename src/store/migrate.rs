@@ -45,7 +45,8 @@ pub enum Error {
     Migration(#[source] refinery::Error),
 }
 
-/// How long a migration waits for a table that others use, unless it is said otherwise.
+/// How long a migration waits for a table that others use, unless it is said otherwise. Longer than `deadlock_timeout`, a
+/// second, after which an automatic vacuum gives way to who waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// [`migrate_within`] the usual patience.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use orchestrator::app::roll_up::roll_up;
 use orchestrator::domain::environment::DatabaseUrl;
-use orchestrator::store::migrate::{Error, Fit, fit, migrate_up_to, migrate_within};
+use orchestrator::store::migrate::{Error, Fit, fit, migrate, migrate_up_to};
 use orchestrator::store::{Pool, database as pools};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -75,7 +75,7 @@ async fn migrations_of_a_million_jobs_lock_nobody_out_and_old_binaries_go_on() {
     // As an operator does: again, until no table is held.
     let mut tries = 0;
     loop {
-        match migrate_within(&database.url, Duration::from_secs(1)).await {
+        match migrate(&database.url).await {
             Ok(_) => break,
             Err(error @ Error::Locked(_)) => println!("{error}"),
             Err(error) => panic!("{error}"),
