@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 use orchestrator::app::fire_due::fire_due;
 use orchestrator::app::hint::Hints;
+use orchestrator::app::submit::submit;
 use orchestrator::app::tick::tick;
+use orchestrator::domain::spec::JobSpec;
 use orchestrator::store::database as pools;
 use serde_json::json;
 
@@ -124,4 +126,29 @@ async fn scheduler_with_nothing_to_do_makes_one_statement_and_knows_when_to_look
     let before = wire.statements();
     tick(&alone, &Hints::default(), now).await.unwrap();
     assert_eq!(wire.statements() - before, 1);
+}
+
+#[tokio::test]
+async fn what_one_part_of_a_tick_cannot_do_keeps_no_other_from_its_work() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    clock.schedule(start, "refused", "* * * * *", &json!({})).await;
+    let due = json!({ "run_at": "2030-01-01T00:00:30Z", "goal": "g", "project_id": "demo",
+                      "steps": [{ "step_id": "a", "agent": "noop" }] });
+    let due = JobSpec::read(due.to_string().as_bytes()).unwrap();
+    let job = submit(&clock.pool, &Hints::default(), &clock.operator, &due)
+        .await
+        .unwrap()
+        .job;
+    let refuse =
+        "create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$;
+                  create trigger refuse before insert on occurrence for each row execute function refuse()";
+    tell(&clock.pool, refuse).await;
+    let now = Some(start + TimeDelta::minutes(1));
+    let refused = tick(&clock.pool, &Hints::default(), now).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("not today"), "{refused:?}");
+    let state = format!("select state from job where id = '{job}'");
+    assert_eq!(clock.ask(&state).await, "available");
+    tell(&clock.pool, "drop trigger refuse on occurrence").await;
+    assert_eq!(tick(&clock.pool, &Hints::default(), now).await.unwrap().made, 1);
 }
