@@ -63,6 +63,9 @@ pub(super) struct Dev {
     json: bool,
 }
 
+/// Connections that all runners share.
+const RUNNERS_CONNECTIONS: u32 = 16;
+
 impl Dev {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let stop = Stop::on_signals(|| ())?;
@@ -117,6 +120,7 @@ impl Dev {
         stop: &Stop,
     ) -> anyhow::Result<TaskTracker> {
         let work = TaskTracker::new();
+        let keyed = store::database::keyed(pool, RUNNERS_CONNECTIONS);
         let objects = self.objects(ground)?;
         for number in 1..=self.runners {
             let mut settings =
@@ -124,7 +128,7 @@ impl Dev {
             settings.instance = format!("dev-{number}");
             work.spawn(crate::runner::run(
                 settings,
-                pool.clone(),
+                keyed.clone(),
                 ground.database_url.clone(),
                 stop.clone(),
             ));

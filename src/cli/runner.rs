@@ -59,7 +59,10 @@ impl Runner {
             format!("artifacts cannot be kept in {root}; make it, owned by the services' user, or name another with ARTIFACTS_ROOT")
         })?;
         if schema::wait(&pool, &stop.soft).await {
-            runner::run(settings, pool, database_url, stop).await;
+            let keyed = store::database::keyed(&pool, database_max_connections);
+            // Not two for each that may be open.
+            pool.close().await;
+            runner::run(settings, keyed, database_url, stop).await;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -33,6 +33,19 @@ pub async fn reach(url: &DatabaseUrl, application: &str) -> Result<()> {
     Ok(connection.close().await?)
 }
 
+/// Bounds on every session: a lock that is not given is an error somebody sees, and a transaction nobody ends does not
+/// hold back vacuum for ever.
+const BOUNDS: &str =
+    "select set_config('lock_timeout', '10s', false), set_config('statement_timeout', '60s', false),
+                             set_config('idle_in_transaction_session_timeout', '60s', false),
+                             set_config('timezone', 'UTC', false)";
+
+/// What [`keyed`] sets besides. Without `jit`: what has no way but a whole table costs so much on paper that it would be
+/// compiled first.
+const KEYED: &str = "select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false),
+                            set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
+                            set_config('enable_mergejoin', 'off', false)";
+
 /// A pool of at most `max` connections, opened when they are first needed: a service starts while
 /// its database is away, says that it is not ready, and becomes ready by itself.
 ///
@@ -40,25 +53,37 @@ pub async fn reach(url: &DatabaseUrl, application: &str) -> Result<()> {
 ///
 /// [`super::Error::Statement`] when the URL cannot be used at all.
 pub fn pool(url: &DatabaseUrl, application: &str, max: u32) -> Result<Pool> {
-    let pool = PgPoolOptions::new()
+    let options = options(url, application)?;
+    Ok(Pool::of(bounded(max).connect_lazy_with(options)))
+}
+
+/// Connections to the same database as `pool`, at most `max`, for statements that are the same all day and find each
+/// row by a key: what a runner asks.
+///
+/// PostgreSQL would plan these anew each time, because what they are given are arrays, and takes as long for it as for
+/// carrying them out; and what it plans while a table is new reads all of it until statistics exist. Here each
+/// connection plans a statement once, along the keys. Not for lists, whose way depends on what is asked for, nor for what
+/// joins two arrays that may be long.
+#[must_use]
+pub fn keyed(pool: &Pool, max: u32) -> Pool {
+    let options = pool.connect_options().as_ref().clone();
+    let keyed = bounded(max).after_connect(|connection, _| {
+        Box::pin(async move {
+            sqlx::query(BOUNDS).execute(&mut *connection).await?;
+            sqlx::query(KEYED).execute(connection).await.map(|_| ())
+        })
+    });
+    Pool::of(keyed.connect_lazy_with(options))
+}
+
+fn bounded(max: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
         .max_connections(max)
         .acquire_timeout(Duration::from_secs(3))
         .max_lifetime(Duration::from_secs(30 * 60))
         .after_connect(|connection, _| {
-            Box::pin(async move {
-                // Bounds on every session: a lock that is not given is an error somebody sees, and a
-                // transaction nobody ends does not hold back vacuum for ever.
-                sqlx::query(
-                    "select set_config('lock_timeout', '10s', false), set_config('statement_timeout', '60s', false),
-                            set_config('idle_in_transaction_session_timeout', '60s', false),
-                            set_config('timezone', 'UTC', false)",
-                )
-                .execute(connection)
-                .await
-                .map(|_| ())
-            })
-        });
-    Ok(Pool::of(pool.connect_lazy_with(options(url, application)?)))
+            Box::pin(async move { sqlx::query(BOUNDS).execute(connection).await.map(|_| ()) })
+        })
 }
 
 /// Rounds of looking whether two connections stay apart.

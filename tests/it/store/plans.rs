@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use orchestrator::app::follow::follow;
+use orchestrator::app::hint::Hints;
 use orchestrator::domain::attempt::{Ending, Fence};
 use orchestrator::domain::id::{JobId, ProjectId, RunnerId};
 use orchestrator::domain::job::{Code, JobState};
 use orchestrator::domain::page::Cursor;
-use orchestrator::store::settle::{Settlement, settle};
+use orchestrator::store::settle::{Ended, Settlement, settle};
 use orchestrator::store::{
     Pool, approval, artifact, attempt, claim, database as pools, event, expire, gate, history, insert, job,
     log, need, project, runner, stats, step, usage, workspace,
@@ -18,9 +20,8 @@ use orchestrator::store::{
 use super::{demo, due, session};
 use crate::support::{ask, database, tell};
 
-/// Rows of every state, most of them ended, as in a table that was in use for long.
-const FILL: &str = "
-    -- A worker that comes by changes the statistics, and reads a table for each range of an index that it sums up.
+/// A worker that comes by changes the statistics, and reads a table for each range of an index that it sums up.
+const QUIET: &str = "
     alter table job set (autovacuum_enabled = false);
     alter table job_spec set (autovacuum_enabled = false);
     alter table job_tag set (autovacuum_enabled = false);
@@ -32,7 +33,10 @@ const FILL: &str = "
     alter table workspace set (autovacuum_enabled = false);
     alter index step_by_time set (autosummarize = off);
     alter index attempt_by_time set (autosummarize = off);
-    alter index event_by_time set (autosummarize = off);
+    alter index event_by_time set (autosummarize = off)";
+
+/// Rows of every state, most of them ended, as in a table that was in use for long.
+const FILL: &str = "
     insert into job (id, project_id, queue, state, priority, run_at, max_attempts, attempt, started_at, finished_at)
     select ('01980000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, project.id, 'queue-' || n % 3,
            (case when n % 100 = 0 then 'available' when n % 100 = 1 then 'scheduled' else 'succeeded' end)::job_state,
@@ -53,7 +57,22 @@ const FILL: &str = "
     insert into artifact (job_id, path, attempt, ordinal, size, sha256, media_type)
     select job_id, path, 1, case when path <> 'report.md' then 0 end, 0, sha256(''), 'text/plain'
       from attempt, unnest('{report.md,steps/a/report.md,steps/a/patch.diff}'::text[]) as path;
-    insert into workspace (job_id, host, kind, base) select job_id, 'host', 'empty', '' from attempt;";
+    insert into workspace (job_id, host, kind, base) select job_id, 'host', 'empty', '' from attempt;
+    insert into occurrence (schedule_id, due_at, decision, reason, job_id, outcome)
+    select schedule.id, started_at + interval '1 second' * row_number() over (order by job.id), 'fired', 'on_time', job.id,
+           case when row_number() over (order by job.id) > 1 then 'succeeded' end
+      from job, schedule where job.state = 'succeeded';";
+
+/// One of them that has ended.
+const ENDED: &str = "01980000-0000-7000-8000-000000000002";
+
+/// A schedule that made the one job there is.
+const MADE: &str = r#"
+    insert into schedule (id, project_id, name, expression, spec, next_due_at, fire_at)
+    select gen_random_uuid(), project_id, 'maker', '@daily', spec, now() + interval '1 day', now() + interval '1 day'
+      from job join job_spec on job_id = id;
+    insert into occurrence (schedule_id, due_at, decision, reason, job_id)
+    select schedule.id, now(), 'fired', 'on_time', job.id from schedule, job"#;
 
 struct Tables {
     /// One connection: its statements are prepared once, and its counts are its own.
@@ -71,6 +90,13 @@ impl Tables {
         ask(&self.pool, count).await.parse().unwrap()
     }
 
+    /// Rows and entries of indexes that were read.
+    async fn read(&self) -> i64 {
+        ask(&self.pool, "select pg_stat_force_next_flush()").await;
+        let count = "(select sum(seq_tup_read) from pg_stat_user_tables) + (select sum(idx_tup_read) from pg_stat_user_indexes)";
+        ask(&self.pool, count).await.parse().unwrap()
+    }
+
     async fn hold(&self, what: &str, call: impl AsyncFn(&Self)) {
         let before = self.scans().await;
         for _ in 0..8 {
@@ -80,6 +106,30 @@ impl Tables {
     }
 
     async fn hold_all(&self) {
+        self.hold_keyed().await;
+        self.hold("promote", async |t| {
+            drop(expire::promote(&t.pool, None, 100).await.unwrap());
+        })
+        .await;
+        self.hold("expire", async |t| {
+            drop(expire::expire(&t.pool, None, 100).await.unwrap());
+        })
+        .await;
+        self.hold("what was missed", async |t| {
+            gate::with_room(&t.pool, 100).await.unwrap();
+            need::unheard(&t.pool, 100).await.unwrap();
+        })
+        .await;
+        self.hold("metrics", async |t| {
+            stats::open_jobs(&t.pool).await.unwrap();
+            stats::oldest_available_sec(&t.pool).await.unwrap();
+        })
+        .await;
+        self.hold_reads().await;
+    }
+
+    /// What goes over [`pools::keyed`].
+    async fn hold_keyed(&self) {
         self.hold("insert", async |t| {
             due(&t.pool, t.project).await;
         })
@@ -92,6 +142,14 @@ impl Tables {
             drop(claim::claim(&t.pool, t.runner, "empty", "", 5).await.unwrap());
         })
         .await;
+        self.hold("a claim behind the last, and one that was not heard", async |t| {
+            if let [job, ..] = &*claim::claim(&t.pool, t.runner, "queue-0", "", 1).await.unwrap() {
+                let behind = claim::claim_behind(&t.pool, t.runner, "queue-0", "", 5, job.into());
+                drop(behind.await.unwrap());
+            }
+            assert!(!claim::unheard(&t.pool, t.runner, &[]).await.unwrap().is_empty());
+        })
+        .await;
         self.hold("settle", async |t| {
             drop(
                 settle(&t.pool, t.runner, &t.some_settlements().await)
@@ -100,23 +158,19 @@ impl Tables {
             );
         })
         .await;
-        self.hold("promote", async |t| {
-            drop(expire::promote(&t.pool, None, 100).await.unwrap());
-        })
-        .await;
-        self.hold("expire", async |t| {
-            drop(expire::expire(&t.pool, None, 100).await.unwrap());
-        })
-        .await;
         self.hold("what limits let in", async |t| {
             gate::admit_key(&t.pool, t.project, "key").await.unwrap();
             gate::admit_project(&t.pool, t.project).await.unwrap();
-            gate::with_room(&t.pool, 100).await.unwrap();
         })
         .await;
         self.hold("what needs hear", async |t| {
-            need::unheard(&t.pool, 100).await.unwrap();
-            need::release(&t.pool, &[t.job]).await.unwrap();
+            // One that is held, and one of those that ended, once there are any: a schedule made them.
+            let ended = [t.job, JobId(ENDED.parse().unwrap())].map(|job| Ended {
+                job,
+                needed: true,
+                gates: Vec::new(),
+            });
+            follow(&t.pool, &Hints::default(), &ended).await.unwrap();
         })
         .await;
         self.hold("renew", async |t| {
@@ -134,6 +188,14 @@ impl Tables {
                 lines: Vec::new(),
             };
             log::append(&t.pool, t.runner, &[output]).await.unwrap();
+        })
+        .await;
+        self.hold("what came before", async |t| {
+            history::past(&t.pool, t.job).await.unwrap();
+            history::spent(&t.pool, t.job).await.unwrap();
+            history::answers(&t.pool, t.job).await.unwrap();
+            log::tail(&t.pool, t.fence, 0, 100).await.unwrap();
+            usage::told(&t.pool, t.job).await.unwrap();
         })
         .await;
         self.hold("what attempts leave behind", async |t| {
@@ -168,12 +230,6 @@ impl Tables {
             insert::unique_holder(&t.pool, t.project, "key").await.unwrap();
         })
         .await;
-        self.hold("metrics", async |t| {
-            stats::open_jobs(&t.pool).await.unwrap();
-            stats::oldest_available_sec(&t.pool).await.unwrap();
-        })
-        .await;
-        self.hold_reads().await;
     }
 
     async fn hold_reads(&self) {
@@ -185,10 +241,6 @@ impl Tables {
                 .unwrap();
             attempt::of_job(&t.pool, t.job).await.unwrap();
             step::of_job(&t.pool, t.job).await.unwrap();
-            history::past(&t.pool, t.job).await.unwrap();
-            history::spent(&t.pool, t.job).await.unwrap();
-            history::answers(&t.pool, t.job).await.unwrap();
-            usage::told(&t.pool, t.job).await.unwrap();
             approval::of_job(&t.pool, t.job).await.unwrap();
             log::after(&t.pool, t.job, log::Place::START, 100).await.unwrap();
             event::of_job(&t.pool, t.job, None, 100).await.unwrap();
@@ -246,25 +298,48 @@ impl Tables {
     }
 }
 
-#[tokio::test]
-async fn no_statement_of_a_service_reads_a_whole_table_of_100_000_jobs() {
-    let database = database().await;
-    let pool = pools::pool(&database.url, "test", 1).unwrap();
+/// Tables with one job that is held, over `pool`.
+async fn tables(pool: Pool) -> Tables {
+    tell(&pool, QUIET).await;
     let project = demo(&pool).await;
     let runner = session(&pool).await;
     let job = due(&pool, project).await;
-    tell(&pool, FILL).await;
+    tell(&pool, MADE).await;
     let fence = claim::claim(&pool, runner, "default", "", 1).await.unwrap()[0].fence;
-    let tables = Tables {
+    Tables {
         pool,
         project,
         runner,
         job,
         fence,
-    };
+    }
+}
+
+#[tokio::test]
+async fn no_statement_of_a_service_reads_a_whole_table_of_100_000_jobs() {
+    let database = database().await;
+    let tables = tables(pools::pool(&database.url, "test", 1).unwrap()).await;
+    tell(&tables.pool, FILL).await;
     // As in the minutes before autovacuum has looked for the first time.
     tables.hold_all().await;
     tell(&tables.pool, "analyze").await;
     tell(&tables.pool, "discard plans").await;
     tables.hold_all().await;
+}
+
+#[tokio::test]
+async fn what_goes_by_keys_reads_few_rows_of_100_000_jobs_though_it_was_planned_when_there_were_none() {
+    let database = database().await;
+    let others = pools::pool(&database.url, "test", 1).unwrap();
+    let tables = tables(pools::keyed(&others, 1)).await;
+    tables.hold_keyed().await;
+    tell(&others, FILL).await;
+    let before = tables.read().await;
+    tables.hold_keyed().await;
+    let read = tables.read().await - before;
+    assert!(read < 10_000, "{read} rows");
+    tell(&others, "analyze").await;
+    tables.hold_keyed().await;
+    let read = tables.read().await - before;
+    assert!(read < 20_000, "{read} rows");
 }
