@@ -120,7 +120,7 @@ impl Dev {
         stop: &Stop,
     ) -> anyhow::Result<TaskTracker> {
         let work = TaskTracker::new();
-        let keyed = store::database::keyed(pool, RUNNERS_CONNECTIONS);
+        let keyed = store::database::keyed(&ground.database_url, "orchestrator-dev", RUNNERS_CONNECTIONS)?;
         let objects = self.objects(ground)?;
         for number in 1..=self.runners {
             let mut settings =

@@ -48,7 +48,7 @@ impl Runner {
             database_url,
             database_max_connections,
         } = self.database;
-        let pool = store::database::pool(&database_url, "orchestrator-runner", database_max_connections)?;
+        let pool = store::database::keyed(&database_url, "orchestrator-runner", database_max_connections)?;
         let root = self.runner.workspaces_root.clone();
         let mut settings = settings(&self.runner, root, objects(&self.artifacts)?, false).await?;
         settings.alive = alive.clone();
@@ -59,10 +59,7 @@ impl Runner {
             format!("artifacts cannot be kept in {root}; make it, owned by the services' user, or name another with ARTIFACTS_ROOT")
         })?;
         if schema::wait(&pool, &stop.soft).await {
-            let keyed = store::database::keyed(&pool, database_max_connections);
-            // Not two for each that may be open.
-            pool.close().await;
-            runner::run(settings, keyed, database_url, stop).await;
+            runner::run(settings, pool, database_url, stop).await;
         }
         Ok(ExitCode::SUCCESS)
     }

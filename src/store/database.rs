@@ -53,37 +53,38 @@ const KEYED: &str = "select set_config('plan_cache_mode', 'force_generic_plan', 
 ///
 /// [`super::Error::Statement`] when the URL cannot be used at all.
 pub fn pool(url: &DatabaseUrl, application: &str, max: u32) -> Result<Pool> {
-    let options = options(url, application)?;
-    Ok(Pool::of(bounded(max).connect_lazy_with(options)))
+    open(url, application, max, &[BOUNDS])
 }
 
-/// Connections to the same database as `pool`, at most `max`, for statements that are the same all day and find each
-/// row by a key: what a runner asks.
+/// The same for statements that are the same all day and find each row by a key: what a runner asks.
 ///
 /// PostgreSQL would plan these anew each time, because what they are given are arrays, and takes as long for it as for
 /// carrying them out; and what it plans while a table is new reads all of it until statistics exist. Here each
 /// connection plans a statement once, along the keys. Not for lists, whose way depends on what is asked for, nor for what
 /// joins two arrays that may be long.
-#[must_use]
-pub fn keyed(pool: &Pool, max: u32) -> Pool {
-    let options = pool.connect_options().as_ref().clone();
-    let keyed = bounded(max).after_connect(|connection, _| {
-        Box::pin(async move {
-            sqlx::query(BOUNDS).execute(&mut *connection).await?;
-            sqlx::query(KEYED).execute(connection).await.map(|_| ())
-        })
-    });
-    Pool::of(keyed.connect_lazy_with(options))
+///
+/// # Errors
+///
+/// As [`pool`].
+pub fn keyed(url: &DatabaseUrl, application: &str, max: u32) -> Result<Pool> {
+    open(url, application, max, &[BOUNDS, KEYED])
 }
 
-fn bounded(max: u32) -> PgPoolOptions {
-    PgPoolOptions::new()
+/// A pool whose connections say `settings` first.
+fn open(url: &DatabaseUrl, application: &str, max: u32, settings: &'static [&'static str]) -> Result<Pool> {
+    let pool = PgPoolOptions::new()
         .max_connections(max)
         .acquire_timeout(Duration::from_secs(3))
         .max_lifetime(Duration::from_secs(30 * 60))
-        .after_connect(|connection, _| {
-            Box::pin(async move { sqlx::query(BOUNDS).execute(connection).await.map(|_| ()) })
-        })
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                for setting in settings {
+                    sqlx::query(*setting).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+        });
+    Ok(Pool::of(pool.connect_lazy_with(options(url, application)?)))
 }
 
 /// Rounds of looking whether two connections stay apart.

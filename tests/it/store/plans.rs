@@ -107,6 +107,15 @@ impl Tables {
 
     async fn hold_all(&self) {
         self.hold_keyed().await;
+        self.hold("insert", async |t| {
+            due(&t.pool, t.project).await;
+        })
+        .await;
+        self.hold("key holder", async |t| {
+            insert::holders(&t.pool, t.project, &["key"]).await.unwrap();
+            insert::unique_holder(&t.pool, t.project, "key").await.unwrap();
+        })
+        .await;
         self.hold("promote", async |t| {
             drop(expire::promote(&t.pool, None, 100).await.unwrap());
         })
@@ -130,10 +139,6 @@ impl Tables {
 
     /// What goes over [`pools::keyed`].
     async fn hold_keyed(&self) {
-        self.hold("insert", async |t| {
-            due(&t.pool, t.project).await;
-        })
-        .await;
         self.hold("claim", async |t| {
             drop(claim::claim(&t.pool, t.runner, "queue-1", "", 5).await.unwrap());
         })
@@ -223,11 +228,6 @@ impl Tables {
             artifact::prune(&mut *connection, &noted).await.unwrap();
             artifact::put(&mut *connection, &[noted]).await.unwrap();
             artifact::last_patch(&mut *connection, t.job).await.unwrap();
-        })
-        .await;
-        self.hold("key holder", async |t| {
-            insert::holders(&t.pool, t.project, &["key"]).await.unwrap();
-            insert::unique_holder(&t.pool, t.project, "key").await.unwrap();
         })
         .await;
     }
@@ -331,7 +331,7 @@ async fn no_statement_of_a_service_reads_a_whole_table_of_100_000_jobs() {
 async fn what_goes_by_keys_reads_few_rows_of_100_000_jobs_though_it_was_planned_when_there_were_none() {
     let database = database().await;
     let others = pools::pool(&database.url, "test", 1).unwrap();
-    let tables = tables(pools::keyed(&others, 1)).await;
+    let tables = tables(pools::keyed(&database.url, "test", 1).unwrap()).await;
     tables.hold_keyed().await;
     tell(&others, FILL).await;
     let before = tables.read().await;
