@@ -314,7 +314,14 @@ impl Work {
         let attempt = async move {
             let (fence, begun) = (job.fence, Instant::now());
             let _busy = Busy::begin();
-            let running = attempt::run(&work.settings, &work.session, job, &brake, &work.quiet);
+            // In a place of its own: each layer around it, and the task, would move the ten kilobytes that it takes.
+            let running = Box::pin(attempt::run(
+                &work.settings,
+                &work.session,
+                job,
+                &brake,
+                &work.quiet,
+            ));
             match contained(fence, &brake, running).await {
                 // The settler outlives every attempt; it hears the rest when this session is over.
                 Some(settlement) => {
