@@ -26,6 +26,9 @@ pub struct Settlement {
 /// their jobs. An attempt that is missing in the answer was lost: another session owns the job now,
 /// or its end is already recorded, and nothing of it was written.
 ///
+/// Jobs are taken in the order of their ids on connections that plan along keys ([`super::database::keyed`]); on others in
+/// whatever order PostgreSQL sees fit, so that two batches may wait for each other until one is refused.
+///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away; either all of the batch was written or nothing, and
@@ -44,43 +47,30 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
                               ordinal, position, step_id, agent, step_status, step_code, step_message,
                               exit_code, signal, step_started_at, step_finished_at, output_bytes, cpu_ms,
                               peak_memory_bytes, logged_bytes, redactions, verdict)
-        ), held as materialized (
-            -- In one order everywhere, so that two batches never wait for each other in a circle.
-            -- Whoever was asked to end while the attempt ended otherwise does not go on.
-            --
-            -- Row by row through the key: joined freely, the planner takes the index of what the runner holds and
-            -- compares it with the whole batch, pair by pair. Who has a runner is running (runner_iff_running);
-            -- to say that as well would offer it that index again.
-            select job.*, result.state::job_state as state, result.outcome, result.code, result.message, result.wait,
-                   result.goes_on and job.cancel_asked_at is not null as cancelled,
-                   result.goes_on and job.cancel_asked_at is null as goes_on,
-                   result.ordinal, result.position, result.step_id, result.agent, result.step_status, result.step_code,
-                   result.step_message, result.exit_code, result.signal, result.step_started_at, result.step_finished_at,
-                   result.output_bytes, result.cpu_ms, result.peak_memory_bytes, result.logged_bytes, result.redactions,
-                   result.verdict
-              from (select * from result order by job_id) as result
-             cross join lateral (select id, project_id, attempt, claimed_at, run_at, cancel_asked_at, runner_id
-                                   from job
-                                  where job.id = result.job_id and job.attempt = result.attempt
-                                    for update) as job
-             where job.runner_id = $1
         ), settled as (
+            -- Row by row through the key, in the order of the batch. Who has a runner is running (runner_iff_running); to
+            -- say that as well would offer the planner the index of what the runner holds, to compare with the whole
+            -- batch, pair by pair. Whoever was asked to end while the attempt ended otherwise does not go on.
             update job
-               set state = case when held.cancelled then 'cancelled' else held.state end,
+               set state = case when result.goes_on and job.cancel_asked_at is not null then 'cancelled' else result.state::job_state end,
                    runner_id = null, claimed_at = null,
-                   code = case when held.cancelled then 'cancelled' when not held.goes_on then held.code end,
-                   message = case when held.cancelled then 'Cancelled on request before it ran to its end.'
-                                  when not held.goes_on then held.message end,
-                   finished_at = case when not held.goes_on then now() end,
-                   run_at = case when held.state = 'scheduled' and held.goes_on then now() + held.wait else job.run_at end,
-                   step_retries = job.step_retries + case when held.state = 'scheduled' and held.goes_on then 1 else 0 end
-              from held
-             where job.id = held.id
+                   code = case when not result.goes_on then result.code when job.cancel_asked_at is not null then 'cancelled' end,
+                   message = case when not result.goes_on then result.message
+                                  when job.cancel_asked_at is not null then 'Cancelled on request before it ran to its end.' end,
+                   finished_at = case when not result.goes_on or job.cancel_asked_at is not null then now() end,
+                   run_at = case when result.state = 'scheduled' and job.cancel_asked_at is null then now() + result.wait else job.run_at end,
+                   step_retries = job.step_retries + case when result.state = 'scheduled' and job.cancel_asked_at is null then 1 else 0 end
+              from result join job as before on before.id = result.job_id
+             where job.id = result.job_id and job.attempt = result.attempt and job.runner_id = $1
             returning job.id, job.project_id, job.attempt, job.state, job.step_position, job.needed, job.concurrency_key,
-                      job.project_limited, held.message as question
+                      job.project_limited, before.run_at as due_at, before.claimed_at, result.outcome, result.code, result.message,
+                      result.ordinal, result.position, result.step_id, result.agent, result.step_status, result.step_code,
+                      result.step_message, result.exit_code, result.signal, result.step_started_at, result.step_finished_at,
+                      result.output_bytes, result.cpu_ms, result.peak_memory_bytes, result.logged_bytes, result.redactions,
+                      result.verdict
         ), ended as (
             insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome, code)
-            select id, attempt, $1, run_at, claimed_at, greatest(now(), claimed_at), outcome, code from held
+            select id, attempt, $1, due_at, claimed_at, greatest(now(), claimed_at), outcome, code from settled
         ), stepped as (
             insert into step (job_id, attempt, ordinal, position, step_id, agent, status, code, message, exit_code,
                               signal, started_at, finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions,
@@ -88,11 +78,11 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
             select id, attempt, ordinal, position, step_id, agent, step_status, step_code, step_message, exit_code,
                    signal, step_started_at, step_finished_at, output_bytes, cpu_ms, peak_memory_bytes, logged_bytes, redactions,
                    verdict
-              from held
+              from settled
              where step_id is not null
         ), asked as (
             insert into approval (job_id, attempt, position, question)
-            select id, attempt, step_position, question from settled where state = 'awaiting_approval'
+            select id, attempt, step_position, message from settled where state = 'awaiting_approval'
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
             select project_id, id, attempt, 'job.' || state, 'runner:' || $1::text from settled
@@ -183,7 +173,10 @@ struct StepColumns<'a> {
 }
 
 impl<'a> Columns<'a> {
+    /// In the order of ids, as whoever holds several jobs takes them: two batches then never wait for each other in a circle.
     fn of(batch: &'a [Settlement]) -> Self {
+        let mut batch: Vec<_> = batch.iter().collect();
+        batch.sort_unstable_by_key(|one| one.fence.job.0);
         let mut columns = Self::default();
         for Settlement { fence, ending, step } in batch {
             columns.jobs.push(fence.job.0);
