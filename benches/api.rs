@@ -38,11 +38,11 @@ const FILL: &str = r#"
            case when made.n % 100 > 0 then at end, case when made.n % 10 = 1 then 'exit_nonzero' end
       from (select n, now() - interval '30 days' * (1.001 - n / {jobs}.0) as at from generate_series(1, {jobs}) as n) as made
       join place on place.n = made.n % 10;
-    insert into job_spec
-    select job.id, jsonb_build_object('goal', 'Build and test', 'project_id', 'bench', 'queue', queue, 'priority', 0, 'metadata', '{}'::jsonb,
+    insert into job_spec (job_id, of_project, spec, request_hash)
+    select job.id, project_id, jsonb_build_object('goal', 'Build and test', 'project_id', 'bench', 'queue', queue, 'priority', 0, 'metadata', '{}'::jsonb,
                                       'tags', case when n % 10000 = 0 then '["nightly", "rare"]' when n % 10 = 0 then '["nightly"]' else '[]' end::jsonb,
                                       'steps', '[{"step_id": "build", "argv": ["make"]}, {"step_id": "test", "argv": ["make", "test"]}]'::jsonb), sha256('')
-      from (select id, queue, row_number() over () as n from job) as job;
+      from (select id, project_id, queue, row_number() over () as n from job) as job;
     analyze;
     checkpoint;"#;
 

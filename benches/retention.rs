@@ -42,7 +42,8 @@ const FILL: &str = "
     insert into job (id, project_id, queue, state, priority, run_at, max_attempts, attempt, created_at, started_at, finished_at)
     select (left(uuid_at(at)::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, project.id, 'old', 'succeeded', 0, at, 3, 1, at, at, at
       from (select n, now() - interval '40 days' + n * interval '30 days' / {jobs} as at from generate_series(1, {jobs}) as n) as made, project;
-    insert into job_spec select id, '{\"goal\": \"g\", \"project_id\": \"bench\", \"steps\": [{\"step_id\": \"a\", \"argv\": [\"true\"]}]}', sha256('') from job;
+    insert into job_spec (job_id, of_project, spec, request_hash)
+    select id, project_id, '{\"goal\": \"g\", \"project_id\": \"bench\", \"steps\": [{\"step_id\": \"a\", \"argv\": [\"true\"]}]}', sha256('') from job;
     insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome)
     select id, 1, '01980000-0000-7000-8000-000000000001', run_at, started_at, finished_at, 'succeeded' from job;
     insert into step (job_id, attempt, ordinal, position, step_id, agent, status, started_at, finished_at)
@@ -248,7 +249,7 @@ async fn work(pool: Pool, session: RunnerId, done: Arc<AtomicU64>, stop: Arc<Ato
     let put = "with made as (insert into job (id, project_id, queue, state, priority, run_at, max_attempts)
                               select (left(uuid_at(clock_timestamp())::text, 18) || right(gen_random_uuid()::text, 18))::uuid, id, 'default', 'available', 0, now(), 3
                                 from project, generate_series(1, 50) returning id, project_id),
-                    specified as (insert into job_spec (job_id, spec, request_hash) select id, '{}', sha256('') from made)
+                    specified as (insert into job_spec (job_id, of_project, spec, request_hash) select id, project_id, '{}', sha256('') from made)
                insert into event (project_id, job_id, kind, actor) select project_id, id, 'job.submitted', 'token:bench' from made";
     while !stop.load(Ordering::Relaxed) {
         tell(&pool, put).await;

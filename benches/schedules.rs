@@ -89,7 +89,7 @@ async fn fill(pool: &Pool, schedules: usize) {
          select (left(uuid_at(clock_timestamp())::text, 18) || right(gen_random_uuid()::text, 18))::uuid, id, 'default',
                 'available', 0, now() - interval '1 hour', 3
            from project, generate_series(1, 20000);
-         insert into job_spec (job_id, spec, request_hash) select id, '{{}}', sha256('') from job;
+         insert into job_spec (job_id, of_project, spec, request_hash) select id, project_id, '{{}}', sha256('') from job;
          create extension pg_stat_statements;
          analyze; checkpoint;"
     );

@@ -92,9 +92,9 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
             on conflict do nothing
             returning id, project_id, state, gate
         ), specified as (
-            insert into job_spec (job_id, spec, request_hash, traceparent)
+            insert into job_spec (job_id, of_project, spec, request_hash, traceparent)
             -- Asked here, because a function is begun anew in every statement that calls it: a fifth of the whole.
-            select id, case when policy = '{}' then spec else narrowed(spec, policy) end, request_hash, traceparent
+            select id, inserted.project_id, case when policy = '{}' then spec else narrowed(spec, policy) end, request_hash, traceparent
               from input join inserted using (id)
         ), waiting as (
             insert into job_need (job_id, needs_id)

@@ -11,13 +11,15 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::support::{Database, ask, empty_database, tell, user_of};
 
-/// What a binary of the first schema does for a job: in, claimed, settled, each a statement of its own. It
+/// What a binary of the first schema does for a job: in, looked for by its key, claimed, settled, each a statement of its own. It
 /// knows no column that came later, and gives up on a lock after ten seconds, as its pool says.
-const OLD_BINARY: [&str; 3] = [
+const OLD_BINARY: [&str; 4] = [
     "with made as (insert into job (id, project_id, queue, state, priority, run_at, max_attempts)
                    select gen_random_uuid(), id, 'default', 'available', 0, now(), 3 from project where alias = 'demo' returning id, project_id),
           specified as (insert into job_spec (job_id, spec, request_hash) select id, '{}', sha256('') from made)
      insert into event (project_id, job_id, kind, actor) select project_id, id, 'job.submitted', 'token:old' from made",
+    "select key, job_id, request_hash from job_key join job_spec using (job_id)
+      where project_id = (select id from project where alias = 'demo') and key = any ('{a,b}')",
     "with due as materialized (select id from job where queue = 'default' and runs_on = '' and state = 'available'
                                 order by priority desc, run_at, id limit 1 for update skip locked),
           claimed as (update job set state = 'running', attempt = attempt + 1, runner_id = '01980000-0000-7000-8000-000000000101',
@@ -99,6 +101,8 @@ async fn migrations_of_a_million_jobs_lock_nobody_out_and_old_binaries_go_on() {
     }
     let left = "select count(*) from job where state = 'succeeded' and finished_at > (select max(at) from event where actor = 'token:t')";
     assert_ne!(ask(&administrator, left).await, "0");
+    let unlisted = "select count(*) from job left join job_spec on job_id = id and of_project = project_id where job_id is null";
+    assert_eq!(ask(&administrator, unlisted).await, "0");
     at_length(&database, include_str!("fill_current.sql")).await;
     while roll_up(&administrator).await.unwrap() {}
     at_length(&database, "analyze").await;

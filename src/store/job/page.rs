@@ -36,7 +36,7 @@ pub struct Filter<'a> {
 enum Along {
     /// All jobs.
     Jobs,
-    /// The jobs in a state.
+    /// The jobs in a state in which only few are.
     State,
     /// The jobs of a project.
     Project,
@@ -55,8 +55,8 @@ impl Filter<'_> {
             (None, Some(_), ..) => Along::Queue,
             (None, None, Some([_]), _) => Along::Project,
             (None, None, Some(_), _) => Along::Projects,
+            (None, None, None, None | Some(JobState::Succeeded)) => Along::Jobs,
             (None, None, None, Some(_)) => Along::State,
-            (None, None, None, None) => Along::Jobs,
         }
     }
 
@@ -91,14 +91,18 @@ macro_rules! ask {
     ($how:ident, $along:expr, $passes_over:expr, $($rest:tt)+) => {
         match $along {
             Along::Jobs => ask!(@jobs $how, "job where true", $($rest)+),
-            Along::State => ask!(@jobs $how, "job where state = $2::text::job_state", $($rest)+),
-            Along::Project => ask!(@jobs $how, "job where project_id = ($1::uuid[])[1]", $($rest)+),
+            // Said twice, so that the index is taken whatever state is asked for.
+            Along::State => ask!(@jobs $how, "job where state = $2::text::job_state and state <> 'succeeded'", $($rest)+),
             // A window of each project: no index is in the order of the ids of several.
             Along::Projects => ask!(@ids $how,
                 "(select one.id from unnest($1::uuid[]) as reached (project_id) cross join lateral (
-                    select id from job where job.project_id = reached.project_id and id < $3 and id >= $4
-                     order by id desc limit $5) as one) as job where true", "1000", $($rest)+),
+                    select job_id as id from job_spec where job_spec.of_project = reached.project_id and job_id < $3 and job_id >= $4
+                     order by job_id desc limit $5) as one) as job where true", "1000", $($rest)+),
             // As far as the longest page goes: for a larger window it would be planned anew.
+            Along::Project if !$passes_over => ask!(@ids $how,
+                "(select job_id as id, of_project from job_spec) as job where of_project = ($1::uuid[])[1]", "501", $($rest)+),
+            Along::Project => ask!(@ids $how,
+                "(select job_id as id, of_project from job_spec) as job where of_project = ($1::uuid[])[1]", "1000", $($rest)+),
             Along::Queue if !$passes_over => ask!(@ids $how,
                 "(select job_id as id, spec from job_spec) as job where spec ->> 'queue' = $6", "501", $($rest)+),
             Along::Queue => ask!(@ids $how,

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::support::{database, tell};
 
 /// 2,600 jobs of three projects, a millisecond apart, so that filters look at more than a window of them. The tags of
-/// one in a thousand are no words, as only somebody's own SQL writes it.
+/// one in a thousand are no words, as only somebody's own SQL writes it, and every third is written by who does not say
+/// the project beside the specification.
 const FILL: &str = r#"
     insert into project (id, alias, directory) select gen_random_uuid(), 'p' || n, '/srv' from generate_series(0, 2) as n;
     insert into job (id, project_id, queue, state, priority, run_at, max_attempts, attempt, created_at, started_at, finished_at, code)
@@ -22,10 +23,10 @@ const FILL: &str = r#"
            case when n % 7 > 0 and n % 5 = 0 then null else now() end, case when n % 7 > 0 and n % 5 = 0 then null else now() end,
            case when n % 14 = 0 then 'timeout' when n % 7 = 0 then 'exit_nonzero' end
       from generate_series(0, 2599) as n join project on alias = 'p' || case when n % 40 = 0 then 2 else n % 2 end;
-    insert into job_spec
-    select id, jsonb_build_object('goal', 'g', 'queue', queue, 'tags',
+    insert into job_spec (job_id, of_project, spec, request_hash)
+    select id, case when n % 3 > 0 then project_id end, jsonb_build_object('goal', 'g', 'queue', queue, 'tags',
                case when n % 1000 = 1 then '[7]' when n % 3 = 0 then '["t"]' when n % 1300 = 7 then '["rare"]' else '[]' end::jsonb), sha256('')
-      from (select id, queue, row_number() over (order by id) - 1 as n from job) as job;
+      from (select id, project_id, queue, row_number() over (order by id) - 1 as n from job) as job;
     analyze;"#;
 
 /// What is known of a job without the statements that are looked at.
@@ -116,7 +117,12 @@ async fn pages_hold_every_job_that_is_asked_for_once_and_in_order_whatever_the_f
         Some(&projects[..1]),
         Some(&projects[..2]),
     ] {
-        for state in [None, Some(JobState::Failed), Some(JobState::Running)] {
+        for state in [
+            None,
+            Some(JobState::Failed),
+            Some(JobState::Running),
+            Some(JobState::Succeeded),
+        ] {
             for queue in [None, Some("q1")] {
                 for tag in [None, Some("t"), Some("rare")] {
                     for code in [None, Some(Code::Timeout)] {

@@ -44,8 +44,8 @@ const FILL: &str = "
            case when n % 100 > 1 then 1 else 0 end, case when n % 100 > 1 then now() end,
            case when n % 100 > 1 then now() end
       from generate_series(1, 100000) as n, project where alias = 'demo';
-    insert into job_spec
-    select id, jsonb_build_object('queue', queue, 'tags', case when priority = 1 then jsonb_build_array('some') else '[]' end), sha256('') from job
+    insert into job_spec (job_id, of_project, spec, request_hash)
+    select id, project_id, jsonb_build_object('queue', queue, 'tags', case when priority = 1 then jsonb_build_array('some') else '[]' end), sha256('') from job
         on conflict do nothing;
     insert into event (project_id, job_id, kind, actor) select project_id, id, 'job.submitted', 'test' from job;
     insert into attempt (job_id, number, runner_id, started_at, ended_at, outcome)
