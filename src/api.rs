@@ -26,6 +26,7 @@ mod hook_deliveries;
 mod hooks;
 mod idempotency;
 mod jobs;
+mod layers;
 mod linger;
 mod logs;
 mod metrics;
@@ -51,26 +52,21 @@ mod webhook;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::authenticate::Tokens;
-use crate::app::feed::Feed;
 use crate::app::hint::Hints;
 use crate::app::submit::Together;
 use crate::domain::seal::Keyring;
 use crate::objects::Objects;
 use crate::store::Pool;
-use admission::{Admission, Streams};
 use problem::{Kind, Problem};
 
 pub use document::document;
@@ -181,14 +177,8 @@ fn routes() -> OpenApiRouter<Api> {
 }
 
 /// The whole API as a service.
-///
-/// The layers, from the outside in: what is seen and counted, headers, pages of other origins,
-/// compression, whether the request is taken in, a handler that panicked, a body nobody read, a
-/// request that was answered before.
 pub fn router(api: Api) -> Router {
-    let admission = Admission::new(&api.settings);
-    let cors = api.settings.cors.clone();
-    let router = Router::from(routes())
+    let routes = Router::from(routes())
         .merge(docs::pages())
         // The same with the slashes of an artifact's path as they are, which no document can describe.
         .route(
@@ -196,19 +186,8 @@ pub fn router(api: Api) -> Router {
             get(artifacts::read),
         )
         .fallback(nowhere)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(api.clone(), idempotency::once))
-        .layer(from_fn(linger::linger))
-        .layer(Extension(Feed::new(api.pool.clone())))
-        .layer(Extension(Streams::new(&api.settings)))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn_with_state(admission, admission::admit))
-        // Leaves streams of events as they are.
-        .layer(CompressionLayer::new())
-        .with_state(api);
-    cors::open(router, &cors)
-        .layer(map_response(secure::headers))
-        .layer(from_fn(observe::observe))
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    layers::around(routes, api)
 }
 
 async fn nowhere(method: Method, uri: Uri) -> Response {

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
@@ -58,13 +57,13 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(settings: &Settings) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
             slots: Semaphore::new(settings.max_requests),
             most: settings.max_requests,
             rate: NonZeroU32::new(settings.rate_most).and_then(|most| Rate::new(most, settings.rate_window)),
             trusted: settings.trusted_proxies.clone(),
-        })
+        }
     }
 }
 
@@ -113,26 +112,29 @@ where
 
 /// Takes a request in, or answers 503 or 429. Probes, metrics and the pages of the documentation are
 /// always taken in: they say how it is when nothing else is answered.
-pub(super) async fn admit(
-    State(admission): State<Arc<Admission>>,
+pub(super) async fn admit<Answer>(
+    admission: &Admission,
     mut request: Request,
-    next: Next,
-) -> Response {
+    next: impl FnOnce(Request) -> Answer,
+) -> Response
+where
+    Answer: Future<Output = Response>,
+{
     let client = client(&request, &admission.trusted);
     if let Some(client) = client {
         request.extensions_mut().insert(client);
     }
     if is_open(request.uri().path()) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let Ok(_slot) = admission.slots.try_acquire() else {
         return overloaded(admission.most).into_response();
     };
     let Some(rate) = &admission.rate else {
-        return next.run(request).await;
+        return next(request).await;
     };
     let (mut response, left) = match rate.count(client, request.headers()) {
-        Ok(left) => (next.run(request).await, left),
+        Ok(left) => (next(request).await, left),
         Err(wait) => (rate.refusal(wait).into_response(), 0),
     };
     rate.say(&mut response, left);

@@ -3,7 +3,7 @@
 //! The entrances for jobs are left out: there the key becomes the job's, in the job's own commit.
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -43,7 +43,7 @@ pub(super) fn is_kept(path: &str) -> bool {
 }
 
 /// Answers a request with a key once.
-pub(super) async fn once(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub(super) async fn once(api: Api, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let applies = request.method() == Method::POST
         && request.headers().contains_key(IdempotencyKey::NAME)

@@ -11,7 +11,6 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::oneshot;
@@ -22,10 +21,13 @@ const BYTES: usize = 32 * 1024 * 1024;
 const TIME: Duration = Duration::from_secs(5);
 
 /// Lends the body to the handler and reads off what comes back.
-pub(super) async fn linger(request: Request, next: Next) -> Response {
+pub(super) async fn linger<Answer>(request: Request, next: impl FnOnce(Request) -> Answer) -> Response
+where
+    Answer: Future<Output = Response>,
+{
     // A client that asked for `100-continue` has sent nothing yet, and will not after a refusal.
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let (back, returned) = oneshot::channel();
     let (parts, body) = request.into_parts();
@@ -33,9 +35,7 @@ pub(super) async fn linger(request: Request, next: Next) -> Response {
         stream: Some(body.into_data_stream()),
         back: Some(back),
     };
-    let mut response = next
-        .run(Request::from_parts(parts, Body::from_stream(lent)))
-        .await;
+    let mut response = next(Request::from_parts(parts, Body::from_stream(lent))).await;
     if let Ok(mut rest) = returned.await
         && !drained(&mut rest).await
     {

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
@@ -19,7 +18,10 @@ const LONGEST: usize = 128;
 
 /// Names, times, logs and counts a request. The query and the headers are not looked at: a token
 /// in either reaches no log.
-pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+pub(super) async fn observe<Answer>(mut request: Request, next: impl FnOnce(Request) -> Answer) -> Response
+where
+    Answer: Future<Output = Response>,
+{
     let begun = Instant::now();
     let id = request_id(&request);
     // The pattern, not the path: bounded, and it holds no identifier.
@@ -50,7 +52,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
         request.extensions_mut().insert(place);
     }
     async {
-        let mut response = problem::write(next.run(request).await, &id);
+        let mut response = problem::write(next(request).await, &id);
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }

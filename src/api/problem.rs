@@ -4,10 +4,12 @@
 //! so that no answer leaves without one. The catalogue of kinds is also what the document shows.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 use utoipa::ToSchema;
@@ -306,12 +308,13 @@ pub(super) async fn method_not_allowed(method: Method) -> Response {
     .into_response()
 }
 
-/// A handler panicked; the request is answered all the same.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "tower-http's signature of a panic handler"
-)]
-pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+/// A handler's answer; where it panics, the request is answered all the same.
+pub(super) async fn contained(handled: impl Future<Output = Response>) -> Response {
+    let came = AssertUnwindSafe(handled).catch_unwind().await;
+    came.unwrap_or_else(|panic| panicked(&*panic))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
     let said = panic
         .downcast_ref::<&str>()
         .copied()
@@ -324,12 +327,11 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::middleware::from_fn;
+    use axum::middleware::{Next, from_fn};
     use axum::routing::get;
     use serde_json::Value;
     use strum::IntoEnumIterator as _;
     use tower::ServiceExt as _;
-    use tower_http::catch_panic::CatchPanicLayer;
 
     use super::*;
     use crate::api::observe::observe;
@@ -338,8 +340,9 @@ mod tests {
     async fn a_panic_is_a_500_that_says_nothing_of_the_cause() {
         let router: Router = Router::new()
             .route("/", get(async || -> () { panic!("a secret") }))
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn(observe));
+            .layer(from_fn(async |request, next: Next| {
+                observe(request, |request| contained(next.run(request))).await
+            }));
         let request = axum::extract::Request::new(Body::empty());
         let answer = router.oneshot(request).await.unwrap();
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -7,7 +7,7 @@ use axum::response::Response;
 const STRICT: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Adds what every answer carries, without replacing what a handler chose for itself.
-pub(super) async fn headers(mut response: Response) -> Response {
+pub(super) fn headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
