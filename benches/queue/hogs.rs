@@ -102,7 +102,8 @@ async fn under(
     );
     runner.hear("runner session open");
     burn(pool, hogs).await;
-    let mut waits = latency::starts(pool, &mut api.connect().await, samples).await;
+    let waits = latency::starts(pool, &mut api.connect().await, samples).await;
+    let mut waits: Vec<f64> = waits.iter().map(|one| one.started).collect();
     // What is accepted is not to be run meanwhile: this is about who puts it in.
     jobs::hold(pool).await;
     let accepted = webhook::accepted(api, CALLERS, length).await;

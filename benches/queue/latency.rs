@@ -19,11 +19,17 @@ pub(super) async fn measure(bench: &Bench<'_>) {
     let api = Api::start(&database, &pool).await;
     let mut runner = database.service(&["runner", "--slots", "4"], &[]);
     runner.hear("runner session open");
-    let mut waits = starts(&pool, &mut api.connect().await, number).await;
+    let waits = starts(&pool, &mut api.connect().await, number).await;
+    let part = |of: fn(&Waits) -> f64| waits.iter().map(of).collect::<Vec<_>>();
+    let (mut inserted, mut claimed) = (part(|one| one.inserted), part(|one| one.claimed));
+    let mut waits = part(|one| one.started);
     let mut trips = round_trips(&database, &pool, number).await;
     let (p50, p99) = (percentile(&mut waits, 0.5), percentile(&mut waits, 0.99));
     let trip = percentile(&mut trips, 0.5);
     let report = &bench.report;
+    let (inserted, claimed) = (percentile(&mut inserted, 0.5), percentile(&mut claimed, 0.5));
+    report.say("webhook sent to the insert, p50", inserted, "ms");
+    report.say("webhook sent to the claim, p50", claimed, "ms");
     report.figure(
         "webhook sent to process started, p50",
         p50,
@@ -49,9 +55,19 @@ pub(super) async fn measure(bench: &Bench<'_>) {
     pool.close().await;
 }
 
-/// Milliseconds from sending each of `number` webhooks, one at a time, to the start of its program. They hold the
-/// commit, the hint, the claim and the fork.
-pub(super) async fn starts(pool: &Pool, api: &mut Connection, number: usize) -> Vec<f64> {
+/// Milliseconds from sending a webhook until something is under way.
+pub(super) struct Waits {
+    /// The transaction that puts the job in.
+    inserted: f64,
+    /// The transaction that claims it.
+    claimed: f64,
+    /// Its program.
+    pub(super) started: f64,
+}
+
+/// What comes of each of `number` webhooks, one at a time. The start of the program has behind it the commit, the hint,
+/// the claim and the fork.
+pub(super) async fn starts(pool: &Pool, api: &mut Connection, number: usize) -> Vec<Waits> {
     let first = clock::now();
     let body = body(&jobs::program(&["/bin/true"]));
     let mut sent = Vec::new();
@@ -60,22 +76,34 @@ pub(super) async fn starts(pool: &Pool, api: &mut Connection, number: usize) -> 
         assert!(post(api, &body).await);
         tokio::time::sleep(Duration::from_millis(rand::random_range(15..45))).await;
     }
-    let started = loop {
-        let started: Vec<DateTime<Utc>> = sqlx::query_scalar(
-            "select step.started_at from step join job on job.id = job_id
+    let came = loop {
+        let came: Vec<[DateTime<Utc>; 3]> = sqlx::query_as::<_, (_, _, _)>(
+            "select job.created_at, attempt.started_at, step.started_at
+               from job join attempt on attempt.job_id = job.id and attempt.number = 1
+                        join step on step.job_id = job.id and step.attempt = 1
               where job.created_at >= $1 and queue = 'default' order by job.id",
         )
         .bind(first)
         .fetch_all(pool)
         .await
-        .unwrap();
-        if started.len() == number {
-            break started;
+        .unwrap()
+        .into_iter()
+        .map(|(inserted, claimed, started)| [inserted, claimed, started])
+        .collect();
+        if came.len() == number {
+            break came;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    let waited = |(started, sent): (DateTime<Utc>, DateTime<Utc>)| (started - sent).as_seconds_f64() * 1e3;
-    started.into_iter().zip(sent).map(waited).collect()
+    let waits = |(came, sent): ([DateTime<Utc>; 3], DateTime<Utc>)| {
+        let [inserted, claimed, started] = came.map(|at| (at - sent).as_seconds_f64() * 1e3);
+        Waits {
+            inserted,
+            claimed,
+            started,
+        }
+    };
+    came.into_iter().zip(sent).map(waits).collect()
 }
 
 /// Milliseconds from NOTIFY to its arrival on another connection.

@@ -21,6 +21,11 @@ pub(super) async fn measure(bench: &Bench<'_>) {
     }
     let stored = ask(&pool, "select count(*) from job").await;
     assert!(stored.parse::<f64>().unwrap() >= real.iter().sum::<f64>() * length.as_secs_f64() * 0.9);
+    // What HTTP takes of the same processors, with nothing behind it.
+    let alone = answered(&api, CALLERS, length, None).await;
+    bench
+        .report
+        .say("GET /health/live answered, 32 connections", alone, "req/s");
     bench.report.figure(
         "POST /webhook accepted / one-row inserts, 32 connections",
         median(real),
@@ -33,23 +38,30 @@ pub(super) async fn measure(bench: &Bench<'_>) {
 
 /// Webhooks accepted a second by callers who send the next when the last is answered.
 pub(super) async fn accepted(api: &Api, callers: u32, length: Duration) -> f64 {
-    let body = body(&jobs::noop());
+    answered(api, callers, length, Some(body(&jobs::noop()))).await
+}
+
+/// The same of webhooks with `body`, or without one of a probe.
+async fn answered(api: &Api, callers: u32, length: Duration, body: Option<String>) -> f64 {
     let began = Instant::now();
     let mut tasks = Vec::new();
     for _ in 0..callers {
         let (mut connection, body) = (api.connect().await, body.clone());
         tasks.push(tokio::spawn(async move {
-            let mut accepted = 0_u32;
+            let mut answered = 0_u32;
             while began.elapsed() < length {
-                assert!(post(&mut connection, &body).await);
-                accepted += 1;
+                assert!(match &body {
+                    Some(body) => post(&mut connection, body).await,
+                    None => connection.get("/health/live").await.0 == 200,
+                });
+                answered += 1;
             }
-            accepted
+            answered
         }));
     }
-    let mut accepted = 0;
+    let mut answered = 0;
     for task in tasks {
-        accepted += task.await.unwrap();
+        answered += task.await.unwrap();
     }
-    f64::from(accepted) / began.elapsed().as_secs_f64()
+    f64::from(answered) / began.elapsed().as_secs_f64()
 }
