@@ -49,7 +49,8 @@ impl Keeper<'_> {
     fn run(&mut self) -> io::Result<()> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         rustix::thread::set_name(c"orc-keeper")?;
-        self.runner.write_all(&wire::here(self.group.holds()))?;
+        self.runner
+            .write_all(&wire::here(Pid::this().as_raw(), self.group.holds()))?;
         while let Some((mut order, streams)) = wire::receive_order(&self.runner)? {
             let report = match self.group.impose(order.limits, order.nice) {
                 Ok(left) => {

@@ -10,13 +10,14 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::cgroup::Bases;
 use super::{fork, keeper, tree, wire};
@@ -72,6 +73,9 @@ fn open_fds() -> io::Result<Vec<RawFd>> {
     Ok(std::fs::read_dir("/proc/self/fd")?.filter_map(number).collect())
 }
 
+/// Time between two looks at keepers that are to end.
+const AGAIN: Duration = Duration::from_millis(500);
+
 struct Supervisor {
     /// `None` once the runner is gone.
     runner: Option<OwnedFd>,
@@ -92,6 +96,9 @@ impl Supervisor {
 
     fn run(mut self) -> io::Result<ExitCode> {
         while let Some((asked, ended)) = self.wait()? {
+            if self.runner.is_none() {
+                self.end_stopped();
+            }
             if ended {
                 self.reap();
             }
@@ -113,7 +120,9 @@ impl Supervisor {
                 .iter()
                 .map(|runner| PollFd::new(runner, PollFlags::IN)),
         );
-        rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
+        // Without a runner nobody else looks after keepers.
+        let again = Timespec::try_from(AGAIN).ok().filter(|_| self.runner.is_none());
+        rustix::io::retry_on_intr(|| poll(&mut polled, again.as_ref()))?;
         let ready = |at: usize| polled.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Some((ready(1), ready(0))))
     }
@@ -126,6 +135,10 @@ impl Supervisor {
         };
         let Some((fds, _)) = wire::take_fds(runner, &mut [0])? else {
             self.runner = None;
+            // Who was stopped would not hear of it.
+            for keeper in &self.keepers {
+                let _ = kill(*keeper, Signal::SIGCONT);
+            }
             return Ok(None);
         };
         for socket in fds {
@@ -140,6 +153,17 @@ impl Supervisor {
             }
         }
         Ok(None)
+    }
+
+    /// Kills keepers that were stopped again after the runner was gone; what they kept comes to us.
+    fn end_stopped(&self) {
+        for keeper in self
+            .keepers
+            .iter()
+            .filter(|keeper| tree::is_stopped(keeper.as_raw()))
+        {
+            let _ = kill(*keeper, Signal::SIGKILL);
+        }
     }
 
     fn reap(&mut self) {

@@ -7,12 +7,14 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::supervise::SUPERVISOR;
+use super::tree;
 use super::wire::{self, Order, Report};
 
 /// Most keepers that wait for a step. One costs half a millisecond to make and little to keep.
@@ -30,23 +32,57 @@ pub struct Supervisor(Arc<Inner>);
 struct Inner {
     program: PathBuf,
     running: tokio::sync::Mutex<Option<Running>>,
-    idle: Mutex<Vec<UnixStream>>,
+    idle: Mutex<Vec<Keeper>>,
 }
 
 #[derive(Debug)]
 struct Running {
     line: UnixStream,
+    /// Itself, where the kernel lets processes be held.
+    process: Option<Arc<OwnedFd>>,
     /// Kept so that its end is waited for.
     _child: Child,
 }
 
-/// What a keeper said when it began, see [`wire::here`].
+impl Drop for Running {
+    /// One that was stopped would not hear that its line is closed, nor end what its keepers leave.
+    fn drop(&mut self) {
+        tell(self.process.as_deref(), Signal::CONT);
+    }
+}
+
+/// What control groups hold, see [`wire::here`].
 type Holds = [u8; 3];
+
+/// A keeper as it is known here.
+#[derive(Debug)]
+struct Keeper {
+    line: UnixStream,
+    pid: i32,
+    process: Option<OwnedFd>,
+    /// Who made it, and inherits what it leaves.
+    supervisor: Option<Arc<OwnedFd>>,
+}
+
+impl Keeper {
+    fn signal(&self, signal: Signal) {
+        tell(self.process.as_ref(), signal);
+    }
+}
+
+impl Drop for Keeper {
+    /// One that was stopped would not hear that its line is closed, and its step would go on; nor would who inherits what
+    /// one leaves that was killed.
+    fn drop(&mut self) {
+        self.signal(Signal::CONT);
+        tell(self.supervisor.as_deref(), Signal::CONT);
+    }
+}
 
 /// A keeper that has a step. When this is dropped before the report, the step is ended.
 #[derive(Debug)]
 pub(super) struct Hired {
-    line: UnixStream,
+    keeper: Keeper,
     received: Vec<u8>,
     spoken: bool,
     supervisor: Supervisor,
@@ -87,48 +123,48 @@ impl Supervisor {
     /// Gives a keeper a step and its streams.
     pub(super) async fn hire(&self, order: &Order, streams: &[BorrowedFd<'_>]) -> io::Result<Hired> {
         let message = wire::encode(order)?;
-        while let Some(mut line) = self.idle_keeper() {
+        while let Some(mut keeper) = self.idle_keeper() {
             // One that was killed since is not tried again.
-            if send(&mut line, &message, streams).await.is_ok() {
-                return Ok(self.hired(line));
+            if send(&mut keeper.line, &message, streams).await.is_ok() {
+                return Ok(self.hired(keeper));
             }
         }
-        let (mut line, _) = self.new_keeper().await?;
-        send(&mut line, &message, streams).await?;
-        Ok(self.hired(line))
+        let (mut keeper, _) = self.new_keeper().await?;
+        send(&mut keeper.line, &message, streams).await?;
+        Ok(self.hired(keeper))
     }
 
-    fn hired(&self, line: UnixStream) -> Hired {
+    fn hired(&self, keeper: Keeper) -> Hired {
         Hired {
-            line,
+            keeper,
             received: Vec::new(),
             spoken: false,
             supervisor: self.clone(),
         }
     }
 
-    fn idle_keeper(&self) -> Option<UnixStream> {
+    fn idle_keeper(&self) -> Option<Keeper> {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop()
     }
 
-    fn rest(&self, line: UnixStream) {
+    fn rest(&self, keeper: Keeper) {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_KEEPERS {
-            idle.push(line);
+            idle.push(keeper);
         }
     }
 
     /// Has the supervisor make a keeper, and makes the supervisor when there is none.
-    async fn new_keeper(&self) -> io::Result<(UnixStream, Holds)> {
+    async fn new_keeper(&self) -> io::Result<(Keeper, Holds)> {
         let mut running = self.0.running.lock().await;
         if let Some(running) = &mut *running
-            && let Ok(Ok(keeper)) = timeout(PATIENCE, ask_for_keeper(&mut running.line)).await
+            && let Ok(Ok(keeper)) = timeout(PATIENCE, ask_for_keeper(running)).await
         {
             return Ok(keeper);
         }
         // Never started, or killed or stopped since.
-        ask_for_keeper(&mut running.insert(self.spawn()?).line).await
+        ask_for_keeper(running.insert(self.spawn()?)).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the room that owns children")]
@@ -145,7 +181,12 @@ impl Supervisor {
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .spawn()?;
-        Ok(Running { line, _child: child })
+        let process = child.id().and_then(|id| held(id.try_into().ok()?));
+        Ok(Running {
+            line,
+            process: process.map(Arc::new),
+            _child: child,
+        })
     }
 }
 
@@ -154,13 +195,13 @@ impl Hired {
     /// up again.
     pub(super) async fn reported(&mut self) {
         loop {
-            match self.line.try_read_buf(&mut self.received) {
+            match self.keeper.line.try_read_buf(&mut self.received) {
                 Ok(0) => return,
                 Ok(_) if wire::whole(&self.received).is_some() => return,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // An error is found when it is read.
-                    let _ = self.line.readable().await;
+                    let _ = self.keeper.line.readable().await;
                 }
                 Err(_) => return,
             }
@@ -172,7 +213,7 @@ impl Hired {
         let report = serde_json::from_slice(wire::whole(&self.received)?).ok();
         // A word may have crossed the report, and would be taken for the next order.
         if !self.spoken {
-            self.supervisor.rest(self.line);
+            self.supervisor.rest(self.keeper);
         }
         report
     }
@@ -180,21 +221,49 @@ impl Hired {
     /// Says a word to the keeper. When it is gone there is nobody left to say it to.
     pub(super) async fn say(&mut self, word: u8) {
         self.spoken = true;
-        let _ = self.line.write_all(&[word]).await;
+        let _ = self.keeper.line.write_all(&[word]).await;
+        // Somebody may have stopped it, or its step, which may be of the same user: it would not hear the word.
+        self.keeper.signal(Signal::CONT);
+    }
+
+    /// Kills a keeper that was stopped again after it was told to end its step, so that the step ends with it.
+    pub(super) fn end_if_stopped(&self) {
+        if tree::is_stopped(self.keeper.pid) {
+            self.keeper.signal(Signal::KILL);
+        }
     }
 }
 
 /// A keeper that has said that it is there. Without that word a step might be handed to a supervisor
 /// that is killed before it hears of it, and nobody would know whether it was begun.
-async fn ask_for_keeper(supervisor: &mut UnixStream) -> io::Result<(UnixStream, Holds)> {
+async fn ask_for_keeper(supervisor: &mut Running) -> io::Result<(Keeper, Holds)> {
     let (mut ours, its) = UnixStream::pair()?;
     let its = its.into_std()?;
     its.set_nonblocking(false)?;
-    send(supervisor, &[0], &[its.as_fd()]).await?;
+    send(&mut supervisor.line, &[0], &[its.as_fd()]).await?;
     drop(its);
-    let mut holds = Holds::default();
-    ours.read_exact(&mut holds).await?;
-    Ok((ours, holds))
+    let mut here = [0; wire::HERE];
+    ours.read_exact(&mut here).await?;
+    let (pid, holds) = wire::who(here);
+    let keeper = Keeper {
+        line: ours,
+        pid,
+        process: held(pid),
+        supervisor: supervisor.process.clone(),
+    };
+    Ok((keeper, holds))
+}
+
+/// A handle of a process, which stays its own when its number is another's; `None` where the kernel has none.
+fn held(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// Sends a signal to a process. It fails when the process is gone, which is as good.
+fn tell(process: Option<&OwnedFd>, signal: Signal) {
+    if let Some(process) = process {
+        let _ = pidfd_send_signal(process, signal);
+    }
 }
 
 /// Sends all of `message`, with the descriptors.

@@ -57,6 +57,13 @@ fn found(of: Pid) -> Vec<Pid> {
         .collect()
 }
 
+/// Whether a process was stopped, by a signal or by a debugger.
+pub(super) fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let state = stat.as_ref().ok().and_then(|stat| stat.rsplit_once(')'));
+    state.is_some_and(|(_, state)| state.starts_with(" T") || state.starts_with(" t"))
+}
+
 /// The parent of a process: the second field after its name, which may hold anything.
 fn parent(of: Pid) -> Option<Pid> {
     let stat = std::fs::read_to_string(format!("/proc/{of}/stat")).ok()?;

@@ -17,6 +17,9 @@ use super::supervisor::Hired;
 use super::wire::{self, Ended, Order, Report, Status};
 use super::{Chunk, Command, End, SpawnError, Supervisor};
 
+/// Time between two looks at whether a keeper that was told to end everything can.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// A program that was started, as seen from here.
 pub(super) struct Watch {
     keeper: Hired,
@@ -115,6 +118,10 @@ impl Watch {
                     self.say(wire::TERM, &mut times).await;
                 }
                 () = tokio::time::sleep_until(wake) => match ended_by_us {
+                    Some(_) if times.told => {
+                        self.keeper.end_if_stopped();
+                        times.said(wire::KILL);
+                    }
                     Some(_) => self.say(wire::KILL, &mut times).await,
                     None => {
                         ended_by_us = Some(why);
@@ -156,9 +163,10 @@ struct Times {
     idle: Option<Duration>,
     heard: Instant,
     grace: Duration,
-    /// When TERM becomes KILL, once TERM was said; `None` again when KILL was.
+    /// When TERM becomes KILL, once TERM was said; then when the keeper is looked after.
     kill: Option<Instant>,
-    said: bool,
+    /// Whether KILL was said.
+    told: bool,
 }
 
 impl Times {
@@ -170,7 +178,7 @@ impl Times {
             heard: now,
             grace: command.grace,
             kill: None,
-            said: false,
+            told: false,
         }
     }
 
@@ -180,16 +188,15 @@ impl Times {
     }
 
     fn said(&mut self, word: u8) {
-        self.kill = (word == wire::TERM).then(|| Instant::now() + self.grace);
-        self.said = true;
+        self.told |= word == wire::KILL;
+        self.kill = Some(Instant::now() + if self.told { AGAIN } else { self.grace });
     }
 
     /// The next instant, and what has happened then. A program that could not print because nobody
     /// took it (`reading` is false) is not idle.
     fn next(&self, reading: bool) -> (Instant, End) {
-        if self.said {
-            let never = self.heard + Duration::from_secs(365 * 24 * 3600);
-            return (self.kill.unwrap_or(never), End::Stopped);
+        if let Some(kill) = self.kill {
+            return (kill, End::Stopped);
         }
         match self.idle.filter(|_| reading).map(|idle| self.heard + idle) {
             Some(idle) if idle < self.deadline => (idle, End::IdleTimedOut),

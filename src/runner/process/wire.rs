@@ -32,10 +32,22 @@ const MOST: u32 = 64 * 1024 * 1024;
 /// In a new keeper's first word, that a control group holds something.
 pub(super) const BY_GROUP: u8 = b'g';
 
-/// A new keeper's first word: that it is there, and whether a control group holds its steps' memory,
+/// Bytes of a process id in it.
+const PID: usize = size_of::<i32>();
+/// Bytes of a new keeper's first word.
+pub(super) const HERE: usize = PID + 3;
+
+/// A new keeper's first word: that it is there, who it is, and whether a control group holds its steps' memory,
 /// processes and processor time.
-pub(super) fn here(holds: [bool; 3]) -> [u8; 3] {
-    holds.map(|holds| if holds { BY_GROUP } else { b'-' })
+pub(super) fn here(keeper: i32, holds: [bool; 3]) -> Vec<u8> {
+    let holds = holds.map(|holds| if holds { BY_GROUP } else { b'-' });
+    [&keeper.to_le_bytes()[..], &holds].concat()
+}
+
+/// What it says.
+pub(super) fn who(here: [u8; HERE]) -> (i32, [u8; 3]) {
+    let [a, b, c, d, holds @ ..] = here;
+    (i32::from_le_bytes([a, b, c, d]), holds)
 }
 
 /// What is to be run.

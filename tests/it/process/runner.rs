@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use orchestrator::app::authenticate::Caller;
 use orchestrator::app::control;
 use orchestrator::app::hint::Hints;
@@ -231,6 +232,15 @@ async fn a_program_that_is_missing_fails_the_job_with_what_to_do() {
 
 #[tokio::test]
 async fn a_runner_killed_with_9_leaves_no_process_of_its_steps() {
+    killed_with_9(false).await;
+}
+
+#[tokio::test]
+async fn a_runner_killed_with_9_leaves_no_process_of_a_step_whose_keeper_was_stopped() {
+    killed_with_9(true).await;
+}
+
+async fn killed_with_9(stopped: bool) {
     let mut ground = Ground::bare(&[]).await;
     let mark = mark();
     let script = r#"
@@ -239,6 +249,9 @@ async fn a_runner_killed_with_9_leaves_no_process_of_its_steps() {
     let job = ground.submit(&["sh", "-c", script, "sh", &mark]).await;
     until(async || (marked(&mark).len() == 2).then_some(())).await;
     let keeper = until(async || ground.log(job, "stdout").await.trim().parse::<i32>().ok()).await;
+    if stopped {
+        kill(Pid::from_raw(keeper), Signal::SIGSTOP).unwrap();
+    }
     ground.runner.signal(Signal::SIGKILL);
     ground.runner.end();
     eventually("the program and its daemon end", || marked(&mark).is_empty());

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use orchestrator::runner::process::{self, Chunk, End, Limits, limits};
+use orchestrator::runner::process::{self, Chunk, Command, End, Limits, limits};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -125,6 +125,60 @@ async fn a_supervisor_that_is_stopped_is_replaced_and_its_step_goes_on() {
     };
     let (outcome, ()) = tokio::join!(process::run(&supervisor, patient, output, stop.clone()), after);
     assert_eq!(outcome.unwrap().end, End::Stopped);
+}
+
+/// A step that leaves a daemon, stops its keeper and says so.
+fn stopping(mark: &str, more: &str) -> Command {
+    Command {
+        credentials: None,
+        timeout: std::time::Duration::from_secs(1),
+        ..shell(
+            &format!("{DAEMON} kill -STOP $PPID; echo stopped; {more}"),
+            &[mark],
+        )
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_stops_its_keeper_is_over_when_its_time_is() {
+    let mark = mark();
+    let (outcome, printed) = run(stopping(&mark, "sleep 100")).await;
+    assert!(printed.text().contains("stopped"));
+    assert_eq!(outcome.unwrap().end, End::TimedOut);
+    assert!(marked(&mark).is_empty());
+}
+
+#[tokio::test]
+async fn a_step_that_stops_its_keeper_again_and_again_is_over_when_its_time_is() {
+    let mark = mark();
+    let (outcome, _) = run(stopping(&mark, "while :; do kill -STOP $PPID; done")).await;
+    assert_eq!(outcome.unwrap().end, End::TimedOut);
+    // Its keeper was killed for that; who inherits the daemon ends it.
+    eventually("the step and its daemon end", || marked(&mark).is_empty());
+}
+
+#[tokio::test]
+async fn a_keeper_that_was_stopped_hears_that_nobody_waits_any_more() {
+    let mark = mark();
+    let supervisor = supervisor();
+    let (output, mut chunks) = mpsc::channel::<Chunk>(4);
+    let patient = Command {
+        timeout: std::time::Duration::from_secs(100),
+        ..stopping(&mark, "sleep 100")
+    };
+    let stopped = async {
+        let mut said = String::new();
+        while !said.contains("stopped") {
+            said.push_str(std::str::from_utf8(&chunks.recv().await.unwrap().bytes).unwrap());
+        }
+    };
+    tokio::select! {
+        ended = process::run(&supervisor, patient, output, CancellationToken::new()) => {
+            panic!("it ended by itself: {ended:?}")
+        }
+        () = stopped => {}
+    }
+    eventually("the step and its daemon end", || marked(&mark).is_empty());
 }
 
 #[tokio::test]
