@@ -173,7 +173,7 @@ struct StepColumns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// In the order of ids, as whoever holds several jobs takes them: two batches then never wait for each other in a circle.
+    /// In the order of ids, as whoever holds several jobs takes them, so that two batches need not wait for each other in a circle.
     fn of(batch: &'a [Settlement]) -> Self {
         let mut batch: Vec<_> = batch.iter().collect();
         batch.sort_unstable_by_key(|one| one.fence.job.0);

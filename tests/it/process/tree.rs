@@ -69,10 +69,8 @@ async fn a_keeper_that_is_killed_takes_its_step_along() {
     let (output, mut chunks) = mpsc::channel::<Chunk>(4);
     let step = shell(&format!("{DAEMON} echo $PPID; sleep 100"), &[&mark]);
     let killing = async {
-        let mut said = String::new();
-        while !(said.contains("alive") && said.lines().any(|line| line.parse::<i32>().is_ok())) {
-            said.push_str(std::str::from_utf8(&chunks.recv().await.unwrap().bytes).unwrap());
-        }
+        let has_pid = |said: &str| said.lines().any(|line| line.parse::<i32>().is_ok());
+        let said = heard(&mut chunks, |said| said.contains("alive") && has_pid(said)).await;
         let keeper = said.lines().find_map(|line| line.parse().ok()).unwrap();
         kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
         while chunks.recv().await.is_some() {}
@@ -127,6 +125,15 @@ async fn a_supervisor_that_is_stopped_is_replaced_and_its_step_goes_on() {
     assert_eq!(outcome.unwrap().end, End::Stopped);
 }
 
+/// What is printed, as soon as it is `enough`.
+async fn heard(chunks: &mut mpsc::Receiver<Chunk>, enough: impl Fn(&str) -> bool) -> String {
+    let mut said = String::new();
+    while !enough(&said) {
+        said.push_str(std::str::from_utf8(&chunks.recv().await.unwrap().bytes).unwrap());
+    }
+    said
+}
+
 /// A step that leaves a daemon, stops its keeper and says so.
 fn stopping(mark: &str, more: &str) -> Command {
     Command {
@@ -166,17 +173,11 @@ async fn a_keeper_that_was_stopped_hears_that_nobody_waits_any_more() {
         timeout: std::time::Duration::from_secs(100),
         ..stopping(&mark, "sleep 100")
     };
-    let stopped = async {
-        let mut said = String::new();
-        while !said.contains("stopped") {
-            said.push_str(std::str::from_utf8(&chunks.recv().await.unwrap().bytes).unwrap());
-        }
-    };
     tokio::select! {
         ended = process::run(&supervisor, patient, output, CancellationToken::new()) => {
             panic!("it ended by itself: {ended:?}")
         }
-        () = stopped => {}
+        _ = heard(&mut chunks, |said| said.contains("stopped")) => {}
     }
     eventually("the step and its daemon end", || marked(&mark).is_empty());
 }
