@@ -4,7 +4,7 @@ use orchestrator::store::Pool;
 use sqlx::AssertSqlSafe;
 
 use super::{demo, due, session};
-use crate::support::database;
+use crate::support::{database, tell};
 
 /// The name of the constraint that refuses `statement`.
 async fn refusal(pool: &Pool, statement: &str) -> String {
@@ -106,5 +106,25 @@ async fn states_that_cannot_be_are_refused_by_name() {
     ];
     for (statement, constraint) in cases {
         assert_eq!(refusal(&pool, statement).await, constraint, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_and_a_label_are_names_of_at_most_128_characters() {
+    let database = database().await;
+    let pool = database.pool();
+    due(&pool, demo(&pool).await).await;
+    let long = "q".repeat(129);
+    let cases = [
+        "-a", "..", "_a", "a b", "a/b", "ä", "a\n", "\na", "a\n\nb", "a$", &long,
+    ];
+    for (column, constraint) in [("queue", "queue_is_a_name"), ("runs_on", "label_is_a_name")] {
+        for name in cases {
+            let statement = format!("update job set {column} = '{name}'");
+            assert_eq!(refusal(&pool, &statement).await, constraint, "{statement}");
+        }
+        for name in ["a", "0", "A._-z", &long[1..]] {
+            tell(&pool, &format!("update job set {column} = '{name}'")).await;
+        }
     }
 }
