@@ -86,26 +86,75 @@ impl<S: Needs + Send> FromRequestParts<Api> for Allowed<S> {
     }
 }
 
+/// Somebody who may put one job in. They may be from memory, and be refused only when they were looked up: see
+/// [`Caller::seen`].
+pub(super) struct Submitter {
+    pub(super) caller: Caller,
+    /// What they presented, when they are from memory.
+    secret: Option<SecretString>,
+}
+
+impl FromRequestParts<Api> for Submitter {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let secret = presented(parts)?;
+        let remembered = api.tokens.remembered(&secret);
+        if let Some(caller) = remembered.filter(|caller| caller.may(Submit::SCOPE)) {
+            tracing::Span::current().record("caller", &caller.actor);
+            return Ok(Self {
+                caller: traced(caller, parts),
+                secret: Some(secret),
+            });
+        }
+        let Allowed { caller, .. } = Allowed::<Submit>::from_request_parts(parts, api).await?;
+        Ok(Self { caller, secret: None })
+    }
+}
+
+impl Submitter {
+    /// The same, looked up for this request.
+    pub(super) async fn looked_up(&self, api: &Api) -> Result<Caller, Problem> {
+        let Some(secret) = &self.secret else {
+            return Ok(self.caller.clone());
+        };
+        let caller = look_up(api, secret).await?;
+        match caller.may(Submit::SCOPE) {
+            true => Ok(Caller {
+                trace: self.caller.trace,
+                ..caller
+            }),
+            false => Err(lacking(Submit::SCOPE)),
+        }
+    }
+}
+
 /// Who is calling; looked up once a request.
 pub(super) async fn caller(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
     if let Some(known) = parts.extensions.get::<Caller>() {
         return Ok(known.clone());
     }
     let secret = presented(parts)?;
-    let caller = match authenticate(&api.tokens, &secret).await {
-        Ok(caller) => Caller {
-            trace: parts.extensions.get::<TraceParent>().copied(),
-            ..caller
-        },
-        Err(authenticate::Error::Unknown) => {
-            return Err(refused("the token is unknown, revoked or expired"));
-        }
-        Err(authenticate::Error::Store(error)) => return Err((&*error).into()),
-        Err(authenticate::Error::Lost) => return Err(Problem::internal()),
-    };
+    let caller = traced(look_up(api, &secret).await?, parts);
     tracing::Span::current().record("caller", &caller.actor);
     parts.extensions.insert(caller.clone());
     Ok(caller)
+}
+
+fn traced(caller: Caller, parts: &Parts) -> Caller {
+    Caller {
+        trace: parts.extensions.get::<TraceParent>().copied(),
+        ..caller
+    }
+}
+
+async fn look_up(api: &Api, secret: &SecretString) -> Result<Caller, Problem> {
+    match authenticate(&api.tokens, secret).await {
+        Ok(caller) => Ok(caller),
+        Err(authenticate::Error::Unknown) => Err(refused("the token is unknown, revoked or expired")),
+        Err(authenticate::Error::Store(error)) => Err((&*error).into()),
+        Err(authenticate::Error::Lost) => Err(Problem::internal()),
+    }
 }
 
 /// The secret of the one `Authorization: Bearer` header there has to be.

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::auth::{Allowed, Read, Submit};
+use super::auth::{Allowed, Read, Submitter};
 use super::extract::{IdempotencyKey, Json, PathId, no_such_job};
 use super::pagination::{Asked, Listing, Pages};
 use super::problem::{Kind, Problem};
 use super::{Api, auth};
 use crate::app::authenticate::Caller;
-use crate::app::submit::{self, Accepted};
+use crate::app::submit::{self, Accepted, submit_with_others};
 use crate::domain::id::{JobId, ProjectId, RunnerId};
 use crate::domain::job::{Code, JobState};
 use crate::domain::name::is_name;
@@ -125,7 +125,7 @@ impl From<submit::Error> for Problem {
             }
             submit::Error::Store(error) => error.into(),
             submit::Error::Together(error) => (&*error).into(),
-            submit::Error::Lost => Self::internal(),
+            submit::Error::Outdated | submit::Error::Lost => Self::internal(),
         }
     }
 }
@@ -133,10 +133,30 @@ impl From<submit::Error> for Problem {
 /// Reads a specification and puts the job in; what both entrances share.
 pub(super) async fn accept(
     api: &Api,
-    caller: &Caller,
+    submitter: &Submitter,
     key: Option<String>,
     body: &[u8],
 ) -> Result<Accepted, Problem> {
+    let spec = match read(key.clone(), body) {
+        Ok(spec) => spec,
+        Err(problem) => {
+            // Who is nobody any more hears that, and not what is wrong with the body.
+            submitter.looked_up(api).await?;
+            return Err(problem);
+        }
+    };
+    let submit = |caller, spec| submit_with_others(&api.pool, &api.hints, &api.together, caller, spec);
+    match submit(&submitter.caller, spec).await {
+        Err(submit::Error::Outdated) => {
+            let caller = submitter.looked_up(api).await?;
+            Ok(submit(&caller, read(key, body)?).await?)
+        }
+        accepted => Ok(accepted?),
+    }
+}
+
+/// The specification, under the key of the body or of the header.
+fn read(key: Option<String>, body: &[u8]) -> Result<JobSpec, Problem> {
     let mut spec = JobSpec::read(body).map_err(Problem::body)?;
     if key.is_some() {
         if spec.idempotency_key.is_some() && spec.idempotency_key != key {
@@ -147,7 +167,7 @@ pub(super) async fn accept(
         }
         spec.idempotency_key = key;
     }
-    Ok(submit::submit_with_others(&api.pool, &api.hints, &api.together, caller, spec).await?)
+    Ok(spec)
 }
 
 /// A job that is in the table.
@@ -188,11 +208,11 @@ pub(super) struct Submitted {
 )]
 pub(super) async fn submit(
     State(api): State<Api>,
-    Allowed { caller, .. }: Allowed<Submit>,
+    submitter: Submitter,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let accepted = accept(&api, &caller, key, &body).await?;
+    let accepted = accept(&api, &submitter, key, &body).await?;
     let url = api.settings.link(&format!("/api/v1/jobs/{}", accepted.job));
     let status = match accepted.repeated {
         true => StatusCode::OK,

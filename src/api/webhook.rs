@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::auth::{Allowed, Submit};
+use super::auth::Submitter;
 use super::extract::{IdempotencyKey, Json};
 use super::jobs::accept;
 use super::problem::Problem;
@@ -52,11 +52,11 @@ pub(super) struct Receipt {
 )]
 pub(super) async fn receive(
     State(api): State<Api>,
-    Allowed { caller, .. }: Allowed<Submit>,
+    submitter: Submitter,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json,
 ) -> Result<(StatusCode, axum::Json<Receipt>), Problem> {
-    let accepted = accept(&api, &caller, key, &body).await?;
+    let accepted = accept(&api, &submitter, key, &body).await?;
     let status = match accepted.repeated {
         true => StatusCode::OK,
         false => StatusCode::ACCEPTED,

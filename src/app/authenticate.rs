@@ -8,8 +8,12 @@ use super::gather::Gather;
 use crate::domain::id::{ProjectId, TokenId};
 use crate::domain::token::{self, Scope, TokenHash};
 use crate::domain::trace::TraceParent;
-use crate::store::token::Token;
+use crate::store::token::{Seen, Token};
 use crate::store::{self, Pool};
+
+mod remembered;
+
+use remembered::Remembered;
 
 /// Somebody who may do something.
 #[derive(Clone, Debug)]
@@ -24,6 +28,9 @@ pub struct Caller {
     pub projects: Option<Vec<ProjectId>>,
     /// In whose trace they ask, which the jobs they make carry on.
     pub trace: Option<TraceParent>,
+    /// The token as it was seen a while ago, when it is from memory that they are known: whatever is written for them is to
+    /// be written only if it still is so.
+    pub seen: Option<Seen>,
 }
 
 impl Caller {
@@ -36,6 +43,7 @@ impl Caller {
             scopes: vec![Scope::Admin],
             projects: None,
             trace: None,
+            seen: None,
         }
     }
 
@@ -73,12 +81,13 @@ const LOOKS: usize = 2;
 /// Most secrets looked up at once.
 const MOST: usize = 100;
 
-/// Looks secrets up, those of callers that come at the same time with one statement. Nothing is remembered: a token that is
-/// revoked opens nothing from then on.
+/// Looks secrets up, those of callers that come at the same time with one statement. A token that is revoked opens nothing
+/// from then on.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pool: Pool,
     found: Gather<TokenHash, Result<Option<Token>, Arc<store::Error>>>,
+    remembered: Remembered,
 }
 
 impl Tokens {
@@ -101,7 +110,14 @@ impl Tokens {
         Self {
             pool: pool.clone(),
             found,
+            remembered: Remembered::default(),
         }
+    }
+
+    /// Who presented `secret` a moment ago, for somebody who can write without looking first: see [`Caller::seen`].
+    #[must_use]
+    pub fn remembered(&self, secret: &SecretString) -> Option<Caller> {
+        self.remembered.find(&TokenHash::of(secret.expose_secret()))
     }
 }
 
@@ -116,20 +132,33 @@ pub async fn authenticate(tokens: &Tokens, secret: &SecretString) -> Result<Call
     if !token::is_whole(secret) {
         return Err(Error::Unknown);
     }
-    let found = tokens.found.ask(TokenHash::of(secret)).await.ok_or(Error::Lost)?;
+    let hash = TokenHash::of(secret);
+    let found = tokens.found.ask(hash).await.ok_or(Error::Lost)?;
     let found = found.map_err(Error::Store)?;
     let token = found
         .filter(|token| token.revoked_at.is_none() && !token.expired)
         .ok_or(Error::Unknown)?;
-    if token.seldom_used {
-        let touched = store::token::touch(&tokens.pool, token.id).await;
-        touched.map_err(|error| Error::Store(Arc::new(error)))?;
-    }
-    Ok(Caller {
+    let caller = Caller {
         token: Some(token.id),
         actor: format!("token:{}", token.name),
         scopes: token.scopes,
         projects: token.projects,
         trace: None,
-    })
+        seen: None,
+    };
+    match token.seldom_used {
+        // That makes another row of it.
+        true => {
+            let touched = store::token::touch(&tokens.pool, token.id).await;
+            touched.map_err(|error| Error::Store(Arc::new(error)))?;
+        }
+        false => tokens.remembered.keep(
+            hash,
+            Caller {
+                seen: Some(token.seen),
+                ..caller.clone()
+            },
+        ),
+    }
+    Ok(caller)
 }

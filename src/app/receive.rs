@@ -249,6 +249,7 @@ async fn make(
         needs: Vec::new(),
         needed: false,
         trace: request.trace,
+        seen: None,
     }];
     let delivery = HookDeliveryId::generate();
     let mut transaction = pool.begin().await.map_err(store::Error::from)?;

@@ -65,6 +65,9 @@ pub enum Error {
     /// The same, told to everybody whose request went with the same statement.
     #[error(transparent)]
     Together(Arc<store::Error>),
+    /// The caller is from memory, and what was remembered does not do: look them up, and ask again.
+    #[error("what was remembered of the token or the project is so no longer; send the request again")]
+    Outdated,
     /// Whoever was to put the request in is gone.
     #[error("nothing is known of what came of the request; send it again under an idempotency key")]
     Lost,
@@ -74,7 +77,8 @@ pub enum Error {
 ///
 /// # Errors
 ///
-/// [`Error`], which says what to do; nothing is stored then.
+/// [`Error`], which says what to do; nothing is stored then. [`Error::Outdated`] is for callers from memory
+/// ([`Caller::seen`]) only, and takes the place of everything that is to be refused because of who they are.
 pub async fn submit_with_others(
     pool: &Pool,
     hints: &Hints,
@@ -84,18 +88,29 @@ pub async fn submit_with_others(
 ) -> Result<Accepted, Error> {
     // Needs are looked at and marked in a transaction of the request's own.
     if !spec.needs.is_empty() {
-        return submit(pool, hints, caller, &spec).await;
+        return match caller.seen {
+            None => submit(pool, hints, caller, &spec).await,
+            Some(_) => Err(Error::Outdated),
+        };
     }
     if !caller.may(Scope::Submit) {
-        return Err(Error::Scope);
+        return Err(refused(caller, Error::Scope));
     }
     let wrong = agents::violations(pool, std::slice::from_ref(&spec), |_| String::new()).await?;
     if !wrong.is_empty() {
-        return Err(Error::Invalid(wrong));
+        return Err(refused(caller, Error::Invalid(wrong)));
     }
     let caller = caller.clone();
     let answer = together.ask(together::Request { caller, spec }).await;
     answer.ok_or(Error::Lost)?
+}
+
+/// Why a caller is refused; one from memory is looked up first.
+fn refused(caller: &Caller, error: Error) -> Error {
+    match caller.seen {
+        None => error,
+        Some(_) => Error::Outdated,
+    }
 }
 
 /// Puts one job in.
@@ -182,6 +197,7 @@ fn new_job<'a>(caller: &'a Caller, spec: &'a JobSpec, project: ProjectId) -> New
         needs: Vec::new(),
         needed: false,
         trace: caller.trace,
+        seen: caller.seen,
     }
 }
 

@@ -7,6 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::named::Named;
+use super::token::Seen;
 use super::{Executor, Result};
 use crate::domain::clock::Instant;
 use crate::domain::id::{JobId, ProjectId};
@@ -33,6 +34,8 @@ pub struct NewJob<'a> {
     pub needed: bool,
     /// In whose trace it was asked for.
     pub trace: Option<TraceParent>,
+    /// The token by which it is asked for, unless it was looked up just now.
+    pub seen: Option<Seen>,
 }
 
 /// A job that was put in.
@@ -51,6 +54,8 @@ pub struct Inserted {
 ///
 /// A job whose `idempotency_key` or `unique_key` is held by another is left out, and so is not among
 /// the answers: [`holders`] says by which. While another transaction is about to take the same key, waits for its end.
+/// Left out as well is a job whose project is gone, and one that is asked for by a token which is no longer the row that was
+/// seen, has expired or no longer reaches the project.
 ///
 /// # Errors
 ///
@@ -64,10 +69,17 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
                    project.max_running is not null as project_limited, project.policy
               from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::smallint[],
                           $8::jsonb[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::smallint[], $15::text[],
-                          $16::bool[], $17::bool[], $20::text[])
+                          $16::bool[], $17::bool[], $20::text[], $21::uuid[], $22::bigint[])
                    as input (id, project_id, queue, runs_on, priority, run_at, max_attempts, spec, request_hash, actor,
-                             idempotency_key, concurrency_key, concurrency_limit, unique_key, needed, blocked, traceparent)
+                             idempotency_key, concurrency_key, concurrency_limit, unique_key, needed, blocked, traceparent,
+                             token_id, token_version)
               join project on project.id = input.project_id
+             where token_id is null
+                or exists (select from token
+                            where token.id = token_id and token.xmin::text::bigint = token_version
+                              and coalesce(expires_at > now(), true)
+                              and (every_project or exists (select from token_project as reached
+                                                             where reached.token_id = token.id and reached.project_id = project.id)))
         ), keyed as (
             insert into job_key (project_id, key, job_id)
             select project_id, idempotency_key, id from input where idempotency_key is not null order by project_id, idempotency_key
@@ -127,6 +139,8 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
         &columns.need_of,
         &columns.need,
         &columns.traces as &[Option<String>],
+        &columns.tokens as &[Option<Uuid>],
+        &columns.versions as &[Option<i64>],
     )
     .fetch_all(db)
     .await?;
@@ -160,6 +174,8 @@ struct Columns<'a> {
     need_of: Vec<Uuid>,
     need: Vec<Uuid>,
     traces: Vec<Option<String>>,
+    tokens: Vec<Option<Uuid>>,
+    versions: Vec<Option<i64>>,
 }
 
 impl<'a> Columns<'a> {
@@ -192,6 +208,8 @@ impl<'a> Columns<'a> {
             columns.need_of.extend(job.needs.iter().map(|_| job.id.0));
             columns.need.extend(job.needs.iter().map(|need| need.0));
             columns.traces.push(job.trace.map(|trace| trace.to_string()));
+            columns.tokens.push(job.seen.map(|seen| seen.id.0));
+            columns.versions.push(job.seen.map(|seen| seen.version));
         }
         columns
     }

@@ -27,6 +27,18 @@ pub struct Token {
     pub expired: bool,
     /// Whether its last use is not noted within the last minute.
     pub seldom_used: bool,
+    /// The row as it was read.
+    pub seen: Seen,
+}
+
+/// A token's row as somebody read it. Who writes later on the strength of it checks that it is still that row, in the
+/// statement that writes: see [`super::insert::insert`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The token.
+    pub id: TokenId,
+    /// The transaction that wrote the row (`xmin`): another for whatever is changed of it.
+    pub version: i64,
 }
 
 /// The tokens whose secrets have these hashes, in their order.
@@ -38,7 +50,7 @@ pub async fn by_hashes(db: impl Executor<'_>, hashes: &[TokenHash]) -> Result<Ve
     let asked: Vec<&[u8]> = hashes.iter().map(|hash| &hash.0[..]).collect();
     let rows = sqlx::query!(
         r#"
-        select id, name, hash, scopes, every_project, revoked_at,
+        select id, name, hash, scopes, every_project, revoked_at, xmin::text::bigint as "version!",
                coalesce(expires_at <= now(), false) as "expired!",
                coalesce(last_used_at < now() - interval '1 minute', true) as "seldom_used!",
                array(select project_id from token_project where token_id = token.id) as "projects!"
@@ -58,6 +70,10 @@ pub async fn by_hashes(db: impl Executor<'_>, hashes: &[TokenHash]) -> Result<Ve
             revoked_at: row.revoked_at,
             expired: row.expired,
             seldom_used: row.seldom_used,
+            seen: Seen {
+                id: TokenId(row.id),
+                version: row.version,
+            },
         };
         (row.hash, token)
     });

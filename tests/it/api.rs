@@ -15,6 +15,7 @@ mod limits;
 mod logs;
 mod operations;
 mod projects;
+mod remembered;
 mod schedules;
 mod server;
 mod stats;

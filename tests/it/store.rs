@@ -57,6 +57,7 @@ async fn due(pool: &Pool, project: ProjectId) -> JobId {
         needs: Vec::new(),
         needed: false,
         trace: None,
+        seen: None,
     };
     insert(pool, &[new], None).await.unwrap();
     id

@@ -98,6 +98,7 @@ pub(in crate::app) async fn make(
             // Its schedule is to hear how it ends.
             needed: true,
             trace: None,
+            seen: None,
         })
         .collect();
     let inserted = insert::insert(&mut *db, &jobs, now).await?;

@@ -4,14 +4,14 @@
 //! with one request is its own: it is left out, and the others go in. When the database refuses the statement as a
 //! whole, each request is tried alone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Accepted, Error, follow_up, holder, itself, new_job, project};
+use super::{Accepted, Error, follow_up, holder, itself, new_job, project, refused};
 use crate::app::authenticate::Caller;
 use crate::app::gather::{Gather, all_or_each};
 use crate::app::hint::Hints;
-use crate::domain::id::JobId;
+use crate::domain::id::{JobId, ProjectId};
 use crate::domain::spec::JobSpec;
 use crate::store::insert::NewJob;
 use crate::store::{self, Pool};
@@ -20,6 +20,45 @@ use crate::store::{self, Pool};
 const WORKERS: usize = 2;
 /// Most requests of one statement.
 const MOST: usize = 200;
+/// Most projects that are remembered; where there are more, all are forgotten.
+const REMEMBERED: usize = 1000;
+
+/// Projects by alias, as they were a while ago, for callers from memory: the statement that puts their jobs in asks whether
+/// the project is still there, and the alias of one that is never becomes another's.
+#[derive(Clone, Debug, Default)]
+struct Aliases(Arc<Mutex<HashMap<String, ProjectId>>>);
+
+impl Aliases {
+    /// The projects that there are of those the requests name. They are looked up unless all callers are from memory, and
+    /// all projects too.
+    async fn of(&self, pool: &Pool, requests: &[Request]) -> store::Result<HashMap<String, ProjectId>> {
+        let aliases = requests.iter().map(|request| request.spec.project_id.as_str());
+        let aliases: BTreeSet<&str> = aliases.collect();
+        if requests.iter().all(|request| request.caller.seen.is_some()) {
+            let known = self.known();
+            let found = aliases.iter().map(|alias| known.get_key_value(*alias));
+            let found: Option<Vec<_>> = found.collect();
+            if let Some(found) = found {
+                return Ok(found
+                    .into_iter()
+                    .map(|(alias, id)| (alias.clone(), *id))
+                    .collect());
+            }
+        }
+        let aliases: Vec<&str> = aliases.into_iter().collect();
+        let found = store::project::by_aliases(pool, &aliases).await?;
+        let mut known = self.known();
+        if known.len() + found.len() > REMEMBERED {
+            known.clear();
+        }
+        known.extend(found.clone());
+        Ok(found)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, ProjectId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// One request, of somebody who may submit, for a job that needs no other.
 #[derive(Clone, Debug)]
@@ -34,13 +73,13 @@ pub type Together = Gather<Request, Result<Accepted, Error>>;
 /// Puts in what is left there, for as long as somebody may leave something.
 #[must_use]
 pub fn together(pool: &Pool, hints: &Hints) -> Together {
-    let (pool, hints) = (pool.clone(), hints.clone());
+    let (pool, hints, aliases) = (pool.clone(), hints.clone(), Aliases::default());
     Gather::start(WORKERS, MOST, move |requests| {
-        let (pool, hints) = (pool.clone(), hints.clone());
+        let (pool, hints, aliases) = (pool.clone(), hints.clone(), aliases.clone());
         async move {
             let all = |requests: Arc<[Request]>| {
-                let (pool, hints) = (&pool, &hints);
-                async move { all(pool, hints, &requests).await }
+                let (pool, hints, aliases) = (&pool, &hints, &aliases);
+                async move { all(pool, hints, aliases, &requests).await }
             };
             let answers = all_or_each(requests, all, store::Error::is_away).await;
             let answer = |answer: Result<_, _>| answer.unwrap_or_else(|error| Err(Error::Together(error)));
@@ -53,17 +92,13 @@ pub fn together(pool: &Pool, hints: &Hints) -> Together {
 async fn all(
     pool: &Pool,
     hints: &Hints,
+    aliases: &Aliases,
     requests: &[Request],
 ) -> store::Result<Vec<Result<Accepted, Error>>> {
-    let aliases: BTreeSet<&str> = requests
-        .iter()
-        .map(|request| request.spec.project_id.as_str())
-        .collect();
-    let aliases: Vec<&str> = aliases.into_iter().collect();
-    let projects = store::project::by_aliases(pool, &aliases).await?;
+    let projects = aliases.of(pool, requests).await?;
     let job = |Request { caller, spec }: &'_ Request| {
-        let found = projects.get(spec.project_id.as_str()).copied();
-        project(found, caller, &spec.project_id, "")
+        let found = projects.get(&spec.project_id).copied();
+        project(found, caller, &spec.project_id, "").map_err(|error| refused(caller, error))
     };
     let reached: Vec<Result<_, Error>> = requests.iter().map(job).collect();
     let jobs: Vec<NewJob<'_>> = reached
@@ -81,11 +116,7 @@ async fn all(
     let mut held = BTreeMap::new();
     // The others are in: what goes wrong here is the matter of who asked again.
     for job in jobs.iter().filter(|job| !there.contains(&job.id)) {
-        let holder = match pool.acquire().await {
-            Ok(mut connection) => holder(&mut connection, job).await,
-            Err(error) => Err(Error::Store(error.into())),
-        };
-        held.insert(job.id, holder);
+        held.insert(job.id, held_by(pool, job).await);
     }
     follow_up(pool, hints, &jobs, &inserted).await;
     let mut put = jobs.iter();
@@ -101,4 +132,14 @@ async fn all(
         }
     });
     Ok(answers.collect())
+}
+
+/// The job that holds the key for which `job` was left out.
+async fn held_by(pool: &Pool, job: &NewJob<'_>) -> Result<JobId, Error> {
+    // Perhaps it was not for its key.
+    if job.seen.is_some() {
+        return Err(Error::Outdated);
+    }
+    let mut connection = pool.acquire().await.map_err(store::Error::from)?;
+    holder(&mut connection, job).await
 }
