@@ -134,13 +134,17 @@ impl From<submit::Error> for Problem {
 pub(super) async fn accept(
     api: &Api,
     submitter: &Submitter,
-    key: Option<String>,
-    body: &[u8],
+    key: Result<IdempotencyKey, Problem>,
+    body: Result<Json, Problem>,
 ) -> Result<Accepted, Problem> {
-    let spec = match read(key.clone(), body) {
-        Ok(spec) => spec,
+    let asked = match (key, body) {
+        (Ok(IdempotencyKey(key)), Ok(Json(body))) => read(key.clone(), &body).map(|spec| (spec, key, body)),
+        (Err(problem), _) | (_, Err(problem)) => Err(problem),
+    };
+    let (spec, key, body) = match asked {
+        Ok(asked) => asked,
         Err(problem) => {
-            // Who is nobody any more hears that, and not what is wrong with the body.
+            // Who is nobody any more hears that, and not what is wrong with the request.
             submitter.looked_up(api).await?;
             return Err(problem);
         }
@@ -149,7 +153,7 @@ pub(super) async fn accept(
     match submit(&submitter.caller, spec).await {
         Err(submit::Error::Outdated) => {
             let caller = submitter.looked_up(api).await?;
-            Ok(submit(&caller, read(key, body)?).await?)
+            Ok(submit(&caller, read(key, &body)?).await?)
         }
         accepted => Ok(accepted?),
     }
@@ -209,10 +213,10 @@ pub(super) struct Submitted {
 pub(super) async fn submit(
     State(api): State<Api>,
     submitter: Submitter,
-    IdempotencyKey(key): IdempotencyKey,
-    Json(body): Json,
+    key: Result<IdempotencyKey, Problem>,
+    body: Result<Json, Problem>,
 ) -> Result<Response, Problem> {
-    let accepted = accept(&api, &submitter, key, &body).await?;
+    let accepted = accept(&api, &submitter, key, body).await?;
     let url = api.settings.link(&format!("/api/v1/jobs/{}", accepted.job));
     let status = match accepted.repeated {
         true => StatusCode::OK,

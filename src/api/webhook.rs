@@ -53,10 +53,10 @@ pub(super) struct Receipt {
 pub(super) async fn receive(
     State(api): State<Api>,
     submitter: Submitter,
-    IdempotencyKey(key): IdempotencyKey,
-    Json(body): Json,
+    key: Result<IdempotencyKey, Problem>,
+    body: Result<Json, Problem>,
 ) -> Result<(StatusCode, axum::Json<Receipt>), Problem> {
-    let accepted = accept(&api, &submitter, key, &body).await?;
+    let accepted = accept(&api, &submitter, key, body).await?;
     let status = match accepted.repeated {
         true => StatusCode::OK,
         false => StatusCode::ACCEPTED,

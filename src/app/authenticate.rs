@@ -1,6 +1,7 @@
 //! Who is calling, and what they may do.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -82,7 +83,7 @@ const LOOKS: usize = 2;
 const MOST: usize = 100;
 
 /// Looks secrets up, those of callers that come at the same time with one statement. A token that is revoked opens nothing
-/// from then on.
+/// from then on: whoever is remembered is asked for again by the statement that writes for them.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pool: Pool,
@@ -117,7 +118,8 @@ impl Tokens {
     /// Who presented `secret` a moment ago, for somebody who can write without looking first: see [`Caller::seen`].
     #[must_use]
     pub fn remembered(&self, secret: &SecretString) -> Option<Caller> {
-        self.remembered.find(&TokenHash::of(secret.expose_secret()))
+        self.remembered
+            .find(&TokenHash::of(secret.expose_secret()), Instant::now())
     }
 }
 
@@ -135,9 +137,11 @@ pub async fn authenticate(tokens: &Tokens, secret: &SecretString) -> Result<Call
     let hash = TokenHash::of(secret);
     let found = tokens.found.ask(hash).await.ok_or(Error::Lost)?;
     let found = found.map_err(Error::Store)?;
-    let token = found
-        .filter(|token| token.revoked_at.is_none() && !token.expired)
-        .ok_or(Error::Unknown)?;
+    let found = found.filter(|token| token.revoked_at.is_none() && !token.expired);
+    let Some(token) = found else {
+        tokens.remembered.forget(&hash);
+        return Err(Error::Unknown);
+    };
     let caller = Caller {
         token: Some(token.id),
         actor: format!("token:{}", token.name),
@@ -152,13 +156,15 @@ pub async fn authenticate(tokens: &Tokens, secret: &SecretString) -> Result<Call
             let touched = store::token::touch(&tokens.pool, token.id).await;
             touched.map_err(|error| Error::Store(Arc::new(error)))?;
         }
-        false => tokens.remembered.keep(
+        false if caller.may(Scope::Submit) => tokens.remembered.keep(
             hash,
             Caller {
                 seen: Some(token.seen),
                 ..caller.clone()
             },
+            Instant::now(),
         ),
+        false => {}
     }
     Ok(caller)
 }

@@ -65,8 +65,8 @@ pub enum Error {
     /// The same, told to everybody whose request went with the same statement.
     #[error(transparent)]
     Together(Arc<store::Error>),
-    /// The caller is from memory, and what was remembered does not do: look them up, and ask again.
-    #[error("what was remembered of the token or the project is so no longer; send the request again")]
+    /// The caller is from memory, and that does not do for this request: look them up, and ask again.
+    #[error("the token has to be looked up for this request; send it again")]
     Outdated,
     /// Whoever was to put the request in is gone.
     #[error("nothing is known of what came of the request; send it again under an idempotency key")]
@@ -78,7 +78,8 @@ pub enum Error {
 /// # Errors
 ///
 /// [`Error`], which says what to do; nothing is stored then. [`Error::Outdated`] is for callers from memory
-/// ([`Caller::seen`]) only, and takes the place of everything that is to be refused because of who they are.
+/// ([`Caller::seen`]) only: it is their answer to whatever the statement that puts a job in cannot decide alone, as who
+/// holds a key, which jobs are needed, and every no.
 pub async fn submit_with_others(
     pool: &Pool,
     hints: &Hints,
@@ -124,8 +125,8 @@ pub async fn submit(pool: &Pool, hints: &Hints, caller: &Caller, spec: &JobSpec)
     accepted.first().copied().ok_or(Error::KeyVanished)
 }
 
-/// Puts several jobs in, all or none, in one statement. `path` is where a specification lies in the
-/// request, for what is wrong with it.
+/// Puts several jobs in, all or none, in one statement, for a caller who was looked up. `path` is where a specification lies
+/// in the request, for what is wrong with it.
 ///
 /// # Errors
 ///

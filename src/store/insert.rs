@@ -64,22 +64,24 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
     let columns = Columns::of(jobs);
     let rows = sqlx::query!(
         r#"
-        with input as (
+        with bearer as materialized (
+            -- Each token once, for however many jobs.
+            select seen.place, every_project, array(select project_id from token_project where token_id = token.id) as reached
+              from unnest($22::uuid[], $23::bigint[]) with ordinality as seen (id, version, place)
+              join token on token.id = seen.id and token.xmin::text::bigint = seen.version
+             where coalesce(expires_at > now(), true)
+        ), input as (
             select input.*, coalesce(input.run_at, $14, now()) as due_at,
                    project.max_running is not null as project_limited, project.policy
               from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::smallint[],
                           $8::jsonb[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::smallint[], $15::text[],
-                          $16::bool[], $17::bool[], $20::text[], $21::uuid[], $22::bigint[])
+                          $16::bool[], $17::bool[], $20::text[], $21::int[])
                    as input (id, project_id, queue, runs_on, priority, run_at, max_attempts, spec, request_hash, actor,
                              idempotency_key, concurrency_key, concurrency_limit, unique_key, needed, blocked, traceparent,
-                             token_id, token_version)
+                             bearer)
               join project on project.id = input.project_id
-             where token_id is null
-                or exists (select from token
-                            where token.id = token_id and token.xmin::text::bigint = token_version
-                              and coalesce(expires_at > now(), true)
-                              and (every_project or exists (select from token_project as reached
-                                                             where reached.token_id = token.id and reached.project_id = project.id)))
+              left join bearer on bearer.place = input.bearer
+             where input.bearer is null or every_project or project.id = any (reached)
         ), keyed as (
             insert into job_key (project_id, key, job_id)
             select project_id, idempotency_key, id from input where idempotency_key is not null order by project_id, idempotency_key
@@ -139,8 +141,9 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
         &columns.need_of,
         &columns.need,
         &columns.traces as &[Option<String>],
-        &columns.tokens as &[Option<Uuid>],
-        &columns.versions as &[Option<i64>],
+        &columns.bearers as &[Option<i32>],
+        &columns.tokens,
+        &columns.versions,
     )
     .fetch_all(db)
     .await?;
@@ -174,13 +177,15 @@ struct Columns<'a> {
     need_of: Vec<Uuid>,
     need: Vec<Uuid>,
     traces: Vec<Option<String>>,
-    tokens: Vec<Option<Uuid>>,
-    versions: Vec<Option<i64>>,
+    /// Place of its token among those that were seen, from 1.
+    bearers: Vec<Option<i32>>,
+    tokens: Vec<Uuid>,
+    versions: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
     fn of(jobs: &'a [NewJob<'a>]) -> Self {
-        let mut columns = Self::default();
+        let (mut columns, mut places) = (Self::default(), HashMap::new());
         for job in jobs {
             let spec = job.spec;
             columns.ids.push(job.id.0);
@@ -208,8 +213,14 @@ impl<'a> Columns<'a> {
             columns.need_of.extend(job.needs.iter().map(|_| job.id.0));
             columns.need.extend(job.needs.iter().map(|need| need.0));
             columns.traces.push(job.trace.map(|trace| trace.to_string()));
-            columns.tokens.push(job.seen.map(|seen| seen.id.0));
-            columns.versions.push(job.seen.map(|seen| seen.version));
+            let bearer = job.seen.map(|seen| {
+                *places.entry(seen).or_insert_with(|| {
+                    columns.tokens.push(seen.id.0);
+                    columns.versions.push(seen.version);
+                    i32::try_from(columns.tokens.len()).unwrap_or(i32::MAX)
+                })
+            });
+            columns.bearers.push(bearer);
         }
         columns
     }

@@ -25,7 +25,7 @@ pub struct Token {
     pub revoked_at: Option<DateTime<Utc>>,
     /// Whether its time has passed, by the database's clock.
     pub expired: bool,
-    /// Whether its last use is not noted within the last minute.
+    /// Whether its last use is not noted within the last half minute.
     pub seldom_used: bool,
     /// The row as it was read.
     pub seen: Seen,
@@ -33,7 +33,7 @@ pub struct Token {
 
 /// A token's row as somebody read it. Who writes later on the strength of it checks that it is still that row, in the
 /// statement that writes: see [`super::insert::insert`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Seen {
     /// The token.
     pub id: TokenId,
@@ -52,7 +52,7 @@ pub async fn by_hashes(db: impl Executor<'_>, hashes: &[TokenHash]) -> Result<Ve
         r#"
         select id, name, hash, scopes, every_project, revoked_at, xmin::text::bigint as "version!",
                coalesce(expires_at <= now(), false) as "expired!",
-               coalesce(last_used_at < now() - interval '1 minute', true) as "seldom_used!",
+               coalesce(last_used_at < now() - interval '30 seconds', true) as "seldom_used!",
                array(select project_id from token_project where token_id = token.id) as "projects!"
           from token
          where hash = any ($1)
@@ -101,7 +101,7 @@ pub async fn holds(db: impl Executor<'_>, id: TokenId) -> Result<bool> {
     Ok(holds.unwrap_or(false))
 }
 
-/// Notes that the token was used, at most once a minute.
+/// Notes that the token was used, at most once in half a minute.
 ///
 /// # Errors
 ///
@@ -109,7 +109,7 @@ pub async fn holds(db: impl Executor<'_>, id: TokenId) -> Result<bool> {
 pub async fn touch(db: impl Executor<'_>, id: TokenId) -> Result<()> {
     sqlx::query!(
         "update token set last_used_at = now()
-          where id = $1 and (last_used_at is null or last_used_at < now() - interval '1 minute')",
+          where id = $1 and (last_used_at is null or last_used_at < now() - interval '30 seconds')",
         id.0,
     )
     .execute(db)

@@ -12,6 +12,7 @@ use orchestrator::domain::id::{JobId, ProjectId, RunnerId};
 use orchestrator::domain::spec::JobSpec;
 use orchestrator::store::insert::{NewJob, insert};
 use orchestrator::store::runner::NewSession;
+use orchestrator::store::token::Seen;
 use orchestrator::store::{Pool, project, runner};
 use serde_json::json;
 
@@ -45,20 +46,26 @@ fn spec() -> JobSpec {
     JobSpec::read(spec.to_string().as_bytes()).unwrap()
 }
 
-/// A job that is due.
-async fn due(pool: &Pool, project: ProjectId) -> JobId {
-    let id = JobId::generate();
-    let new = NewJob {
-        id,
+/// A job to be put in.
+fn new(spec: &JobSpec, project: ProjectId, seen: Option<Seen>) -> NewJob<'_> {
+    NewJob {
+        id: JobId::generate(),
         project,
-        spec: &spec(),
+        spec,
         request_hash: [0; 32],
         actor: "test",
         needs: Vec::new(),
         needed: false,
         trace: None,
-        seen: None,
-    };
+        seen,
+    }
+}
+
+/// A job that is due.
+async fn due(pool: &Pool, project: ProjectId) -> JobId {
+    let spec = spec();
+    let new = new(&spec, project, None);
+    let id = new.id;
     insert(pool, &[new], None).await.unwrap();
     id
 }

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use super::Caller;
 use crate::domain::token::TokenHash;
 
-/// How long a token goes without being looked up: about as seldom as its use is noted.
+/// How long a token goes without being looked up. Its use is noted then, if it was not for as long: to the minute, so.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Most that are remembered; where there are more, all are forgotten.
 const MOST: usize = 1000;
 
-/// Who presented which secret.
+/// Who presented which secret, and may submit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Remembered(Arc<Mutex<Known>>);
 
@@ -37,30 +37,79 @@ struct Entry {
 }
 
 impl Remembered {
-    /// Remembers `caller`, who presented a secret with this hash.
-    pub(super) fn keep(&self, hash: TokenHash, caller: Caller) {
+    /// Remembers `caller`, who presented a secret with this hash, as they were read now.
+    pub(super) fn keep(&self, hash: TokenHash, caller: Caller, now: Instant) {
         let mut known = self.known();
-        if known.callers.len() >= MOST {
+        let place = known.key.hash_one(hash.0);
+        if known.callers.len() >= MOST && !known.callers.contains_key(&place) {
             known.callers.clear();
         }
-        let place = known.key.hash_one(hash.0);
         let entry = Entry {
             hash,
             caller,
-            read: Instant::now(),
+            read: now,
         };
         known.callers.insert(place, entry);
     }
 
+    /// Forgets whoever presented a secret with this hash.
+    pub(super) fn forget(&self, hash: &TokenHash) {
+        let mut known = self.known();
+        let place = known.key.hash_one(hash.0);
+        known.callers.remove(&place);
+    }
+
     /// Who presented a secret with this hash a moment ago.
-    pub(super) fn find(&self, hash: &TokenHash) -> Option<Caller> {
+    pub(super) fn find(&self, hash: &TokenHash, now: Instant) -> Option<Caller> {
         let known = self.known();
         let entry = known.callers.get(&known.key.hash_one(hash.0))?;
-        let good = hash.matches(&entry.hash.0) && entry.read.elapsed() < LONGEST;
+        let good = hash.matches(&entry.hash.0) && now.duration_since(entry.read) < LONGEST;
         good.then(|| entry.caller.clone())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(number: usize) -> TokenHash {
+        TokenHash::of(&number.to_string())
+    }
+
+    #[test]
+    fn a_caller_is_remembered_for_half_a_minute_or_until_they_are_nobody() {
+        let (remembered, now) = (Remembered::default(), Instant::now());
+        let found = |number, after| {
+            remembered
+                .find(&hash(number), now + after)
+                .map(|caller| caller.actor)
+        };
+        remembered.keep(hash(1), Caller::operator("one"), now);
+        remembered.keep(hash(2), Caller::operator("two"), now + LONGEST);
+        assert_eq!(found(1, LONGEST / 2).as_deref(), Some("one"));
+        assert_eq!((found(1, LONGEST), found(3, Duration::ZERO)), (None, None));
+        assert_eq!(found(2, LONGEST).as_deref(), Some("two"));
+        remembered.forget(&hash(2));
+        assert_eq!(found(2, LONGEST), None);
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_remembered_and_who_comes_again_takes_no_place() {
+        let (remembered, now) = (Remembered::default(), Instant::now());
+        let keep = |number| remembered.keep(hash(number), Caller::operator("one"), now);
+        let there = || {
+            (0..=MOST)
+                .filter(|number| remembered.find(&hash(*number), now).is_some())
+                .count()
+        };
+        (0..MOST).for_each(keep);
+        keep(0);
+        assert_eq!(there(), MOST);
+        keep(MOST);
+        assert_eq!(there(), 1);
     }
 }

@@ -48,6 +48,9 @@ impl Aliases {
         let aliases: Vec<&str> = aliases.into_iter().collect();
         let found = store::project::by_aliases(pool, &aliases).await?;
         let mut known = self.known();
+        for alias in aliases {
+            known.remove(alias);
+        }
         if known.len() + found.len() > REMEMBERED {
             known.clear();
         }
@@ -116,7 +119,7 @@ async fn all(
     let mut held = BTreeMap::new();
     // The others are in: what goes wrong here is the matter of who asked again.
     for job in jobs.iter().filter(|job| !there.contains(&job.id)) {
-        held.insert(job.id, held_by(pool, job).await);
+        held.insert(job.id, why_left_out(pool, job).await);
     }
     follow_up(pool, hints, &jobs, &inserted).await;
     let mut put = jobs.iter();
@@ -134,8 +137,8 @@ async fn all(
     Ok(answers.collect())
 }
 
-/// The job that holds the key for which `job` was left out.
-async fn held_by(pool: &Pool, job: &NewJob<'_>) -> Result<JobId, Error> {
+/// The job that holds the key for which `job` was left out, if that is why.
+async fn why_left_out(pool: &Pool, job: &NewJob<'_>) -> Result<JobId, Error> {
     // Perhaps it was not for its key.
     if job.seen.is_some() {
         return Err(Error::Outdated);

@@ -11,13 +11,14 @@ use orchestrator::domain::attempt::{Ending, Fence};
 use orchestrator::domain::id::{JobId, ProjectId, RunnerId};
 use orchestrator::domain::job::{Code, JobState};
 use orchestrator::domain::page::Cursor;
+use orchestrator::domain::token::TokenHash;
 use orchestrator::store::settle::{Ended, Settlement, settle};
 use orchestrator::store::{
     Pool, approval, artifact, attempt, claim, database as pools, event, expire, gate, history, insert, job,
-    log, need, project, runner, stats, step, usage, workspace,
+    log, need, project, runner, stats, step, token, usage, workspace,
 };
 
-use super::{demo, due, session};
+use super::{demo, due, new, session, spec};
 use crate::support::{ask, database, tell};
 
 /// A worker that comes by changes the statistics, and reads a table for each range of an index that it sums up.
@@ -342,4 +343,39 @@ async fn what_goes_by_keys_reads_few_rows_of_100_000_jobs_though_it_was_planned_
     tables.hold_keyed().await;
     let read = tables.read().await - before;
     assert!(read < 20_000, "{read} rows");
+}
+
+#[tokio::test]
+async fn a_token_that_was_seen_is_looked_at_once_for_however_many_jobs() {
+    let database = database().await;
+    let pool = pools::pool(&database.url, "test", 1).unwrap();
+    let project = demo(&pool).await;
+    tell(
+        &pool,
+        "alter table token_project set (autovacuum_enabled = false); alter table token set (autovacuum_enabled = false);
+         insert into token (id, name, prefix, hash, scopes)
+         select gen_random_uuid(), n, n, sha256(n::text::bytea), '{submit}' from generate_series(1, 200) as n;
+         insert into token_project select token.id, project.id from token, project",
+    )
+    .await;
+    let (spec, hash) = (spec(), TokenHash::of("7"));
+    let token = token::by_hashes(&pool, &[hash]).await.unwrap().remove(0).unwrap();
+    let read = async || {
+        ask(&pool, "select pg_stat_force_next_flush()").await;
+        let count = "(select sum(seq_tup_read) from pg_stat_user_tables where relname in ('token', 'token_project'))
+                     + (select sum(idx_tup_read) from pg_stat_user_indexes where relname in ('token', 'token_project'))";
+        ask(&pool, count).await.parse::<i64>().unwrap()
+    };
+    for statistics in ["select 1", "analyze", "vacuum analyze"] {
+        tell(&pool, statistics).await;
+        tell(&pool, "discard plans").await;
+        let before = read().await;
+        for _ in 0..3 {
+            let jobs = |_| new(&spec, project, Some(token.seen));
+            let jobs: Vec<_> = (0..100).map(jobs).collect();
+            assert_eq!(insert::insert(&pool, &jobs, None).await.unwrap().len(), 100);
+        }
+        let read = read().await - before;
+        assert!(read <= 3 * 2 * 200, "{read} rows after {statistics}");
+    }
 }
