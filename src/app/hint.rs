@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::store::{Pool, listen};
 
 /// Shortest time between two notifications of one process. Who comes alone is told of at once; where jobs come one after the
-/// other each notification is a commit that takes from them: at 2 ms these were a third of all commits of an API under load.
+/// other each notification is a commit that takes from them: at 2 ms an API under load took a twentieth less webhooks.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where hints are left. Cheap to clone.
