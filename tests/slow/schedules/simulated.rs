@@ -29,7 +29,7 @@ use serde_json::json;
 
 use self::killable::{Killable, fate};
 use super::{definition, seed};
-use crate::support::{Database, ask, database};
+use crate::support::{Database, ask, database, until};
 
 /// Name, expression, zone, policy for missed runs, policy for overlaps.
 const SCHEDULES: [(&str, &str, Tz, &str, &str); 12] = [
@@ -275,9 +275,18 @@ impl Days {
                 .await
                 .unwrap();
         }
-        fire_due(&self.pool, &Hints::default(), Some(self.now))
-            .await
-            .unwrap();
+        // Whoever was cut off last may hold some still, and those are another's to pass over until its server notices.
+        let due = format!(
+            "exists (select from schedule where paused_at is null and fire_at <= '{}')",
+            self.now
+        );
+        until(async || {
+            fire_due(&self.pool, &Hints::default(), Some(self.now))
+                .await
+                .unwrap();
+            (ask(&self.pool, &due).await == "false").then_some(())
+        })
+        .await;
         let open = "exists (select from job where state not in ('succeeded', 'failed', 'cancelled'))
                     or exists (select from occurrence where decision = 'waiting')";
         while ask(&self.pool, open).await == "true" {
