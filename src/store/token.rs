@@ -25,7 +25,8 @@ pub struct Token {
     pub revoked_at: Option<DateTime<Utc>>,
     /// Whether its time has passed, by the database's clock.
     pub expired: bool,
-    /// Whether its last use is not noted within the last half minute.
+    /// Whether its last use is not noted within the last half minute. The other half of the minute that is promised is how
+    /// long whoever asks may go without looking.
     pub seldom_used: bool,
     /// The row as it was read.
     pub seen: Seen,

@@ -275,7 +275,7 @@ impl Days {
                 .await
                 .unwrap();
         }
-        // Whoever was cut off last may hold some still, and those are another's to pass over until its server notices.
+        // A transaction that was cut off last may hold some still, which are passed over until the server gives it up.
         let due = format!(
             "exists (select from schedule where paused_at is null and fire_at <= '{}')",
             self.now
