@@ -93,7 +93,7 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
         ), expired as (
             update job
                set state = case when cancelled then 'cancelled' when spent then 'failed' else 'available' end::job_state,
-                   losses = losses + 1, runner_id = null, claimed_at = null,
+                   losses = losses + 1, runner_id = null,
                    code = case when cancelled then 'cancelled' when spent then 'lost' end,
                    message = case when cancelled then 'Cancelled on request; its runner vanished meanwhile.'
                                   when spent

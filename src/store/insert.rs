@@ -73,18 +73,23 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
         ), input as (
             select input.*, coalesce(input.run_at, $14, now()) as due_at,
                    project.max_running is not null as project_limited, project.policy
-              from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::smallint[],
-                          $8::jsonb[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::smallint[], $15::text[],
-                          $16::bool[], $17::bool[], $20::text[], $21::int[])
-                   as input (id, project_id, queue, runs_on, priority, run_at, max_attempts, spec, request_hash, actor,
-                             idempotency_key, concurrency_key, concurrency_limit, unique_key, needed, blocked, traceparent,
-                             bearer)
+              -- Side by side, as in `settle`.
+              from (select unnest($1::uuid[]) as id, unnest($2::uuid[]) as project_id, unnest($3::text[]) as queue,
+                           unnest($4::text[]) as runs_on, unnest($5::smallint[]) as priority,
+                           unnest($6::timestamptz[]) as run_at, unnest($7::smallint[]) as max_attempts,
+                           unnest($8::jsonb[]) as spec, unnest($9::bytea[]) as request_hash, unnest($10::text[]) as actor,
+                           unnest($11::text[]) as idempotency_key, unnest($12::text[]) as concurrency_key,
+                           unnest($13::smallint[]) as concurrency_limit, unnest($15::text[]) as unique_key,
+                           unnest($16::bool[]) as needed, unnest($17::bool[]) as blocked, unnest($20::text[]) as traceparent,
+                           unnest($21::int[]) as bearer) as input
               join project on project.id = input.project_id
               left join bearer on bearer.place = input.bearer
              where input.bearer is null or every_project or project.id = any (reached)
         ), keyed as (
             insert into job_key (project_id, key, job_id)
-            select project_id, idempotency_key, id from input where idempotency_key is not null order by project_id, idempotency_key
+            -- A job has one kind of key, or it could be left out for the other when its row is here.
+            select project_id, idempotency_key, id from input where idempotency_key is not null and unique_key is null
+             order by project_id, idempotency_key
             on conflict do nothing
             returning job_id
         ), inserted as (
@@ -104,20 +109,21 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
              -- Unique keys in one order everywhere, as the idempotency keys above: two batches then never wait for each other.
              order by project_id, unique_key, id
             on conflict do nothing
-            returning id, project_id, state, gate
+            returning id, state, gate
         ), specified as (
             insert into job_spec (job_id, of_project, spec, request_hash, traceparent)
             -- Asked here, because a function is begun anew in every statement that calls it: a fifth of the whole.
-            select id, inserted.project_id, case when policy = '{}' then spec else narrowed(spec, policy) end, request_hash, traceparent
-              from input join inserted using (id)
+            select id, project_id, case when policy = '{}' then spec else narrowed(spec, policy) end, request_hash, traceparent
+              -- `is true` keeps this a look into a table of all that went in: joined, they are compared pair by pair.
+              from input where (id in (select id from inserted)) is true
         ), waiting as (
             insert into job_need (job_id, needs_id)
             select need.job_id, need.needs_id
               from unnest($18::uuid[], $19::uuid[]) as need (job_id, needs_id)
-              join inserted on inserted.id = need.job_id
+             where (need.job_id in (select id from inserted)) is true
         ), logged as (
             insert into event (project_id, job_id, kind, actor)
-            select inserted.project_id, id, 'job.submitted', input.actor from input join inserted using (id)
+            select project_id, id, 'job.submitted', actor from input where (id in (select id from inserted)) is true
         )
         select id, state as "state: Named<JobState>", gate is not null as "at_gate!" from inserted
         "#,

@@ -38,32 +38,38 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
     let rows = sqlx::query!(
         r#"
         with result as (
+            -- Side by side, not as a table after `from`, where each array would be laid out as a table of its own first.
             select *, state in ('available', 'scheduled', 'awaiting_approval') as goes_on
-              from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::interval[],
-                          $9::smallint[], $10::smallint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
-                          $16::int[], $17::int[], $18::timestamptz[], $19::timestamptz[], $20::bigint[], $21::bigint[],
-                          $22::bigint[], $23::bigint[], $24::int[], $25::text[])
-                   as result (job_id, attempt, state, outcome, code, message, wait,
-                              ordinal, position, step_id, agent, step_status, step_code, step_message,
-                              exit_code, signal, step_started_at, step_finished_at, output_bytes, cpu_ms,
-                              peak_memory_bytes, logged_bytes, redactions, verdict)
+              from (select unnest($2::uuid[]) as job_id, unnest($3::int[]) as attempt, unnest($4::text[]) as state,
+                           unnest($5::text[]) as outcome, unnest($6::text[]) as code, unnest($7::text[]) as message,
+                           unnest($8::interval[]) as wait, unnest($9::smallint[]) as ordinal,
+                           unnest($10::smallint[]) as position, unnest($11::text[]) as step_id, unnest($12::text[]) as agent,
+                           unnest($13::text[]) as step_status, unnest($14::text[]) as step_code,
+                           unnest($15::text[]) as step_message, unnest($16::int[]) as exit_code, unnest($17::int[]) as signal,
+                           unnest($18::timestamptz[]) as step_started_at, unnest($19::timestamptz[]) as step_finished_at,
+                           unnest($20::bigint[]) as output_bytes, unnest($21::bigint[]) as cpu_ms,
+                           unnest($22::bigint[]) as peak_memory_bytes, unnest($23::bigint[]) as logged_bytes,
+                           unnest($24::int[]) as redactions, unnest($25::text[]) as verdict) as result
         ), settled as (
             -- Row by row through the key, in the order of the batch. Who has a runner is running (runner_iff_running); to
             -- say that as well would offer the planner the index of what the runner holds, to compare with the whole
             -- batch, pair by pair. Whoever was asked to end while the attempt ended otherwise does not go on.
             update job
                set state = case when result.goes_on and job.cancel_asked_at is not null then 'cancelled' else result.state::job_state end,
-                   runner_id = null, claimed_at = null,
+                   runner_id = null,
                    code = case when not result.goes_on then result.code when job.cancel_asked_at is not null then 'cancelled' end,
                    message = case when not result.goes_on then result.message
                                   when job.cancel_asked_at is not null then 'Cancelled on request before it ran to its end.' end,
                    finished_at = case when not result.goes_on or job.cancel_asked_at is not null then now() end,
                    run_at = case when result.state = 'scheduled' and job.cancel_asked_at is null then now() + result.wait else job.run_at end,
                    step_retries = job.step_retries + case when result.state = 'scheduled' and job.cancel_asked_at is null then 1 else 0 end
-              from result join job as before on before.id = result.job_id
+              from result
              where job.id = result.job_id and job.attempt = result.attempt and job.runner_id = $1
             returning job.id, job.project_id, job.attempt, job.state, job.step_position, job.needed, job.concurrency_key,
-                      job.project_limited, before.run_at as due_at, before.claimed_at, result.outcome, result.code, result.message,
+                      job.project_limited, job.claimed_at,
+                      -- Only a retry is due at another time afterwards; the statement itself still sees the row as it was.
+                      case when result.state = 'scheduled' then (select before.run_at from job as before where before.id = job.id)
+                           else job.run_at end as due_at, result.outcome, result.code, result.message,
                       result.ordinal, result.position, result.step_id, result.agent, result.step_status, result.step_code,
                       result.step_message, result.exit_code, result.signal, result.step_started_at, result.step_finished_at,
                       result.output_bytes, result.cpu_ms, result.peak_memory_bytes, result.logged_bytes, result.redactions,

@@ -47,12 +47,13 @@ pub async fn put(db: impl Executor<'_>, runner: RunnerId, origins: &[NewOrigin])
     sqlx::query!(
         r#"
         insert into workspace (job_id, host, kind, base)
-        -- Row by row through the key, as the settle: the limit keeps the planner from joining freely.
+        -- Row by row through the key, in one order everywhere, as the settle; held, so that the job is there while its row is written.
         select job.id, asked.host, asked.kind, asked.base
           from (select * from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[])
                               as asked (job_id, attempt, host, kind, base) order by job_id) as asked
          cross join lateral (select id, runner_id from job
-                              where job.id = asked.job_id and job.attempt = asked.attempt limit 1) as job
+                              where job.id = asked.job_id and job.attempt = asked.attempt
+                                for key share) as job
          where job.runner_id = $1
         on conflict (job_id) do update set host = excluded.host
         "#,

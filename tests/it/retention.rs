@@ -104,8 +104,21 @@ async fn rows(pool: &Pool) -> String {
 async fn old_jobs_go_with_everything_of_theirs_and_their_events_stay() {
     let (_database, pool) = house().await;
     tell(&pool, &(ended(1200, 3) + &ended(5, 0))).await;
+    tell(
+        &pool,
+        "insert into job_key select project_id, id::text, id from job;
+         insert into job_need select job.id, last.id from job, (select id from job order by id desc limit 1) as last where job.id <> last.id;
+         insert into workspace (job_id, host, kind, base) select id, 'here', 'empty', '' from job;
+         insert into approval (job_id, attempt, position, question) select id, 1, 0, 'Well?' from job;",
+    )
+    .await;
     counted(&pool).await;
     assert_eq!(pass(&pool, &A_DAY).await, 1200);
+    for table in ["job_key", "job_need", "workspace", "approval", "step_usage"] {
+        let left = format!("(select count(*) from {table} where job_id not in (select id from job))");
+        assert_eq!(ask(&pool, &left).await, "0", "{table}");
+    }
+    assert_eq!(ask(&pool, "(select count(*) from workspace)").await, "5");
     assert_eq!(
         rows(&pool).await,
         "job 5, job_spec 5, attempt 5, step 5, log 5, event 1205"
@@ -113,6 +126,23 @@ async fn old_jobs_go_with_everything_of_theirs_and_their_events_stay() {
     // What was counted stays counted.
     assert_eq!(ask(&pool, "select sum(jobs) from rollup_job").await, "1205");
     assert_eq!(pass(&pool, &A_DAY).await, 0);
+}
+
+#[tokio::test]
+async fn artifacts_of_a_job_that_somebody_deleted_by_hand_hold_up_nothing() {
+    let (_database, pool) = house().await;
+    let artifact = "insert into artifact (job_id, path, attempt, size, sha256, media_type)
+                    select id, 'report.md', 1, 0, sha256(''), 'text/plain' from";
+    let nobody = "(select ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid as id from generate_series(1, 3) as n) as job";
+    tell(&pool, &(ended(1, 3) + artifact + " job; " + artifact + nobody)).await;
+    let (mut place, mut old) = (Place::default(), Vec::new());
+    while let (jobs, true) = retain::files::with_old_artifacts(&pool, DAY, None, 2, &mut place)
+        .await
+        .unwrap()
+    {
+        old.extend(jobs);
+    }
+    assert_eq!(old.len(), 1);
 }
 
 #[tokio::test]

@@ -32,7 +32,9 @@ pub async fn with_old_artifacts(
               from candidate where candidate.job_id is not null and n < $4
         )
         select candidate.job_id as "job!", coalesce(job.finished_at < coalesce($3::timestamptz, now()) - $2::interval, false) as "old!"
-          from candidate join job on job.id = candidate.job_id
+          -- One whose job was deleted by hand is passed over.
+          from candidate left join job on job.id = candidate.job_id
+         where candidate.job_id is not null
          order by 1
         "#,
         place.job,

@@ -28,19 +28,26 @@ async fn states_that_cannot_be_are_refused_by_name() {
     due(&pool, demo(&pool).await).await;
     let runner = session(&pool).await.0;
     let cases = [
-        ("update job set state = 'running'", "job_takes_only_legal_ways"),
         (
             "update job set state = 'succeeded', finished_at = now()",
             "job_takes_only_legal_ways",
         ),
         ("update job set state = 'blocked'", "job_takes_only_legal_ways"),
         (
+            &format!(
+                "update job set state = 'running', attempt = 2, runner_id = '{runner}', started_at = now(), claimed_at = now()"
+            ),
+            "job_takes_only_legal_ways",
+        ),
+        (
             "update job set attempt = 1, started_at = now()",
             "job_takes_only_legal_ways",
         ),
         (
-            "update job set state = 'running', attempt = 1, started_at = now()",
-            "claimed_iff_running",
+            &format!(
+                "update job set state = 'running', attempt = 1, started_at = now(), runner_id = '{runner}'"
+            ),
+            "claimed_while_running",
         ),
         (
             "update job set state = 'running', attempt = 1, started_at = now(), claimed_at = now()",
@@ -56,7 +63,6 @@ async fn states_that_cannot_be_are_refused_by_name() {
             &format!("update job set runner_id = '{runner}'"),
             "runner_iff_running",
         ),
-        ("update job set claimed_at = now()", "claimed_iff_running"),
         (
             "update job set state = 'cancelled', code = 'cancelled'",
             "finished_iff_terminal",
@@ -120,8 +126,19 @@ async fn a_queue_and_a_label_are_names_of_at_most_128_characters() {
     ];
     for (column, constraint) in [("queue", "queue_is_a_name"), ("runs_on", "label_is_a_name")] {
         for name in cases {
-            let statement = format!("update job set {column} = '{name}'");
-            assert_eq!(refusal(&pool, &statement).await, constraint, "{statement}");
+            let update = format!("update job set {column} = '{name}'");
+            let (queue, label) = if column == "queue" {
+                (name, "")
+            } else {
+                ("a", name)
+            };
+            let insert = format!(
+                "insert into job (id, project_id, queue, runs_on, state, priority, run_at, max_attempts)
+                 select gen_random_uuid(), project_id, '{queue}', '{label}', 'available', 0, now(), 1 from job"
+            );
+            for statement in [update, insert] {
+                assert_eq!(refusal(&pool, &statement).await, constraint, "{statement}");
+            }
         }
         for name in ["a", "0", "A._-z", &long[1..]] {
             tell(&pool, &format!("update job set {column} = '{name}'")).await;
