@@ -1,5 +1,6 @@
 //! A token that was looked up a moment ago is not looked up again by whoever submits, and opens no more for that.
 
+use futures_util::future::join_all;
 use orchestrator::app::authenticate::{Caller, Tokens, authenticate};
 use orchestrator::app::hint::Hints;
 use orchestrator::app::submit::{self, submit_with_others, together};
@@ -176,10 +177,16 @@ async fn keys_and_needs_are_answered_as_ever() {
     keyed["goal"] = json!("another");
     let reused = ground.submit(&keyed).await;
     assert_eq!(problem(reused).await["code"], "idempotency_key_reused");
+    let mut unique = spec("demo");
+    unique["unique_key"] = json!("one");
+    let held: Value = ground.submit(&unique).await.json().await.unwrap();
+    let again = ground.submit(&unique).await;
+    assert_eq!(again.status(), 200);
+    assert_eq!(again.json::<Value>().await.unwrap()["job_id"], held["job_id"]);
     let mut needing = spec("demo");
     needing["needs"] = json!([first["job_id"]]);
     assert_eq!(ground.submit(&needing).await.status(), 202);
-    assert_eq!(ground.jobs().await, "5");
+    assert_eq!(ground.jobs().await, "6");
 }
 
 #[tokio::test]
@@ -213,4 +220,30 @@ async fn who_is_from_memory_puts_in_what_the_row_still_allows_and_is_never_refus
     let refused = submit(&caller, &spec("demo")).await;
     assert!(matches!(refused, Err(submit::Error::Outdated)), "{refused:?}");
     assert_eq!(ground.jobs().await, before);
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_of_one_takes_no_other_along() {
+    let ground = Ground::make().await;
+    tell(
+        &ground.server.pool,
+        "alter table job_spec add constraint goal_is_allowed check (spec ->> 'goal' <> 'refused')",
+    )
+    .await;
+    let mut refused = spec("demo");
+    refused["goal"] = json!("refused");
+    let bodies: Vec<Value> = (0..20)
+        .map(|place| {
+            if place == 10 {
+                refused.clone()
+            } else {
+                spec("demo")
+            }
+        })
+        .collect();
+    let answers = join_all(bodies.iter().map(|body| ground.submit(body))).await;
+    for (place, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.status(), if place == 10 { 500 } else { 202 }, "{place}");
+    }
+    assert_eq!(ground.jobs().await, "22");
 }
