@@ -12,12 +12,7 @@ create or replace trigger job_takes_only_legal_ways after update of state, attem
              or (old.state = 'awaiting_approval' and new.state in ('scheduled', 'available', 'failed', 'cancelled'))
              or (old.state in ('failed', 'cancelled') and new.state in ('scheduled', 'available')))))
     execute function refuse_job_state();
-create or replace trigger queue_and_label_are_names before insert on job for each row
-    when (not (octet_length(new.queue) <= 128 and new.queue ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'
-               and (new.runs_on = ''
-                    or octet_length(new.runs_on) <= 128 and new.runs_on ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$')))
-    execute function refuse_job_name();
-create trigger queue_and_label_stay_names after update of queue, runs_on on job for each row
+create or replace trigger queue_and_label_are_names after insert or update of queue, runs_on on job for each row
     when (not (octet_length(new.queue) <= 128 and new.queue ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'
                and (new.runs_on = ''
                     or octet_length(new.runs_on) <= 128 and new.runs_on ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$')))
