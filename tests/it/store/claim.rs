@@ -177,6 +177,31 @@ async fn output_of_several_attempts_goes_in_together_and_only_that_of_those_that
 }
 
 #[tokio::test]
+async fn an_attempt_keeps_when_it_was_due_and_claimed_also_when_its_job_is_due_again_later() {
+    let database = database().await;
+    let pool = database.pool();
+    due(&pool, demo(&pool).await).await;
+    tell(&pool, "update job set run_at = '2026-01-01'").await;
+    let runner = session(&pool).await;
+    let claimed = claim(&pool, runner, "default", "", 1).await.unwrap().remove(0);
+    let again = Settlement {
+        fence: claimed.fence,
+        ending: Ending::Retried(
+            Failure::new(Code::ExitNonzero, "again"),
+            std::time::Duration::from_secs(60),
+        ),
+        step: None,
+    };
+    assert_eq!(settle(&pool, runner, &[again]).await.unwrap().len(), 1);
+    let kept = format!(
+        "(select due_at = '2026-01-01' and started_at = '{}' from attempt)",
+        claimed.claimed_at
+    );
+    assert_eq!(ask(&pool, &kept).await, "true");
+    assert_eq!(ask(&pool, "(select run_at > now() from job)").await, "true");
+}
+
+#[tokio::test]
 async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
     let database = database().await;
     let pool = database.pool();
