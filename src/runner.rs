@@ -18,6 +18,7 @@ mod logs;
 mod room;
 mod session;
 mod settler;
+mod slots;
 mod step;
 mod sweep;
 pub mod versions;

@@ -2,7 +2,8 @@
 //!
 //! A statement costs a round trip, its beginning, and one that writes a commit, whatever it holds. So whoever asks while a
 //! statement is under way waits for the next one, together with everybody else who does. Where many were answered
-//! together, as many are about to ask again: the next statement waits for them, for a moment. Whoever asks alone waits for nobody.
+//! together, as many are about to ask again: the next statement waits for them, for a moment, or, where nobody minds, until
+//! enough are there or the last is a while ago. Whoever asks alone waits for nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,9 @@ use tokio::time::{Instant, timeout_at};
 /// Most questions that wait; whoever asks then waits to be let in.
 const WAITING: usize = 1024;
 /// Longest that a statement waits for as many questions as the last had. Shorter than most statements that write.
-pub const COMPANY: Duration = Duration::from_millis(1);
+const MOMENT: Duration = Duration::from_millis(1);
+/// Longest from the beginning of a statement to that of the next, where nobody minds.
+const PACE: Duration = Duration::from_millis(10);
 
 /// Most questions that are answered alone at once: each takes a connection.
 const ALONE: usize = 4;
@@ -35,15 +38,15 @@ impl<Q, A> Clone for Gather<Q, A> {
 impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
     /// Starts `workers`, each of which takes up to `most` questions at a time to `answer`, which answers each of them,
     /// in their order.
-    pub fn start<F, Answers>(workers: usize, most: usize, answer: F) -> Self
+    pub fn start<F, Answers>(workers: usize, most: usize, company: Company, answer: F) -> Self
     where
         F: Fn(Vec<Q>) -> Answers + Clone + Send + 'static,
         Answers: Future<Output = Vec<A>> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let waiting = Arc::new(Mutex::new(Waiting::new(receiver, most, company)));
         for _ in 0..workers {
-            tokio::spawn(work(receiver.clone(), most, answer.clone()));
+            tokio::spawn(work(waiting.clone(), answer.clone()));
         }
         Self(sender)
     }
@@ -56,22 +59,19 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
     }
 }
 
-async fn work<Q, A, F, Answers>(receiver: Arc<Mutex<mpsc::Receiver<Asked<Q, A>>>>, most: usize, answer: F)
+async fn work<Q, A, F, Answers>(waiting: Arc<Mutex<Waiting<Asked<Q, A>>>>, answer: F)
 where
     A: Send + 'static,
     F: Fn(Vec<Q>) -> Answers,
     Answers: Future<Output = Vec<A>> + Send + 'static,
 {
-    let mut waiting = Vec::with_capacity(most);
-    let mut last = 0;
+    let mut taken = Vec::new();
     loop {
-        let mut receiver = receiver.lock().await;
-        last = gathered(&mut receiver, &mut waiting, last, most, COMPANY).await;
-        drop(receiver);
-        if last == 0 {
+        waiting.lock().await.take(&mut taken).await;
+        if taken.is_empty() {
             return;
         }
-        let (questions, askers): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
+        let (questions, askers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
         // In a task of its own, so that a panic ends these questions and not all that follow.
         if let Ok(answers) = tokio::spawn(answer(questions)).await {
             askers
@@ -82,26 +82,77 @@ where
     }
 }
 
-/// Takes what waits, and until it is as much as the `last` time what comes within `patience`. Answers with how much that is;
-/// nothing when nothing will come any more.
-pub async fn gathered<T>(
-    receiver: &mut mpsc::Receiver<T>,
-    waiting: &mut Vec<T>,
-    last: usize,
+/// How much company is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Company {
+    enough: usize,
+    pace: Duration,
+}
+
+impl Company {
+    /// As much as the last time, for a moment: for whoever has somebody waiting.
+    pub const AS_BEFORE: Self = Self {
+        enough: 1,
+        pace: Duration::ZERO,
+    };
+
+    /// `enough` where there is any, but no longer than a hundredth of a second after the last time: for those who may wait
+    /// while others go on.
+    #[must_use]
+    pub const fn paced(enough: usize) -> Self {
+        Self { enough, pace: PACE }
+    }
+
+    /// How many are worth waiting for, and until when, after a time when `last` came.
+    #[must_use]
+    pub fn after(self, last: usize, at: Instant) -> (usize, Instant) {
+        let wanted = match last {
+            0 | 1 => 1,
+            _ => last.max(self.enough),
+        };
+        (wanted, (at + self.pace).max(Instant::now() + MOMENT))
+    }
+}
+
+/// What waits to be taken, in company.
+#[derive(Debug)]
+pub struct Waiting<T> {
+    receiver: mpsc::Receiver<T>,
     most: usize,
-    patience: Duration,
-) -> usize {
-    receiver.recv_many(waiting, most).await;
-    let until = Instant::now() + patience;
-    while !waiting.is_empty() && waiting.len() < last.min(most) {
-        let more = receiver.recv_many(waiting, most - waiting.len());
-        match timeout_at(until, more).await {
-            Ok(1..) => {}
-            // Nobody came in time, or nobody will.
-            Ok(0) | Err(_) => break,
+    company: Company,
+    /// How much was taken the last time, and when.
+    last: usize,
+    at: Instant,
+}
+
+impl<T> Waiting<T> {
+    /// Up to `most` are taken at a time.
+    #[must_use]
+    pub fn new(receiver: mpsc::Receiver<T>, most: usize, company: Company) -> Self {
+        Self {
+            receiver,
+            most,
+            company,
+            last: 0,
+            at: Instant::now(),
         }
     }
-    waiting.len()
+
+    /// Takes what waits into `taken`, and what comes while company is waited for. Nothing is taken when nothing will come
+    /// any more.
+    pub async fn take(&mut self, taken: &mut Vec<T>) {
+        self.receiver.recv_many(taken, self.most).await;
+        let (wanted, until) = self.company.after(self.last, self.at);
+        while !taken.is_empty() && taken.len() < wanted.min(self.most) {
+            let more = self.receiver.recv_many(taken, self.most - taken.len());
+            match timeout_at(until, more).await {
+                Ok(1..) => {}
+                // Nobody came in time, or nobody will.
+                Ok(0) | Err(_) => break,
+            }
+        }
+        (self.last, self.at) = (taken.len(), Instant::now());
+    }
 }
 
 /// Lets `all` answer the questions together. What is refused of one is not to take the others with it: where they are
@@ -154,7 +205,7 @@ mod tests {
     /// Answers with the double, and in how much company; waits for `go` before each batch.
     fn doubles(go: &Arc<Semaphore>, workers: usize, most: usize) -> Gather<u32, (u32, usize)> {
         let go = go.clone();
-        Gather::start(workers, most, move |questions: Vec<u32>| {
+        Gather::start(workers, most, Company::AS_BEFORE, move |questions: Vec<u32>| {
             let go = go.clone();
             async move {
                 go.acquire().await.unwrap().forget();
@@ -188,12 +239,9 @@ mod tests {
         }
     }
 
-    const NOT_AT_ALL: Duration = Duration::ZERO;
-    const VERY_LONG: Duration = Duration::from_secs(3600);
-
-    /// What is taken where `before` wait already and `then` come one after the other.
-    async fn taken(before: u32, then: u32, last: usize, most: usize, patience: Duration) -> usize {
-        let (sender, mut receiver) = mpsc::channel(100);
+    /// What is taken where `before` wait already and `then` come one after the other, after a time when `last` came.
+    async fn taken(before: u32, then: u32, last: usize, most: usize, company: Company) -> usize {
+        let (sender, receiver) = mpsc::channel(100);
         for question in 0..before {
             sender.send(question).await.unwrap();
         }
@@ -204,36 +252,61 @@ mod tests {
             }
             std::future::pending::<()>().await;
         });
-        let mut waiting = Vec::new();
-        let taken = gathered(&mut receiver, &mut waiting, last, most, patience).await;
+        let mut waiting = Waiting::new(receiver, most, company);
+        waiting.last = last;
+        let mut taken = Vec::new();
+        waiting.take(&mut taken).await;
         asking.abort();
-        assert_eq!(taken, waiting.len());
-        taken
+        assert_eq!(waiting.last, taken.len());
+        taken.len()
+    }
+
+    /// Waits very long for `enough`.
+    const fn patient(enough: usize) -> Company {
+        let pace = Duration::from_secs(3600);
+        Company { enough, pace }
     }
 
     #[tokio::test]
     async fn as_many_as_the_last_time_are_waited_for_but_not_for_long() {
-        assert!(taken(1, 9, 8, 100, VERY_LONG).await >= 8);
-        assert_eq!(taken(1, 0, 8, 100, NOT_AT_ALL).await, 1);
-        assert_eq!(taken(5, 9, 4, 100, VERY_LONG).await, 5);
-        assert_eq!(taken(1, 9, 8, 4, VERY_LONG).await, 4);
+        assert!(taken(1, 9, 8, 100, patient(1)).await >= 8);
+        assert_eq!(taken(1, 0, 8, 100, Company::AS_BEFORE).await, 1);
+        assert_eq!(taken(5, 9, 4, 100, patient(1)).await, 5);
+        assert_eq!(taken(1, 9, 8, 4, patient(1)).await, 4);
     }
 
     #[tokio::test]
-    async fn nothing_is_taken_when_nobody_will_ask_any_more() {
-        let (sender, mut receiver) = mpsc::channel::<u32>(1);
-        drop(sender);
-        assert_eq!(
-            gathered(&mut receiver, &mut Vec::new(), 8, 100, VERY_LONG).await,
-            0
-        );
+    async fn enough_are_waited_for_where_there_is_company() {
+        assert!(taken(1, 9, 2, 100, patient(6)).await >= 6);
+        assert_eq!(taken(1, 9, 2, 4, patient(6)).await, 4);
     }
 
     #[tokio::test]
     async fn nobody_is_waited_for_after_one_who_came_alone() {
         for last in [0, 1] {
-            assert_eq!(taken(1, 9, last, 100, VERY_LONG).await, 1);
+            assert_eq!(taken(1, 9, last, 100, patient(6)).await, 1);
         }
+    }
+
+    #[test]
+    fn the_next_is_not_waited_for_longer_than_the_pace() {
+        let now = Instant::now();
+        let (wanted, until) = Company::paced(6).after(2, now);
+        assert_eq!((wanted, until), (6, now + PACE));
+        let (wanted, until) = Company::paced(6).after(9, now - PACE * 2);
+        assert_eq!(wanted, 9);
+        assert!(now + MOMENT <= until && until <= Instant::now() + MOMENT);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_when_nobody_will_ask_any_more() {
+        let (sender, receiver) = mpsc::channel::<u32>(1);
+        drop(sender);
+        let mut waiting = Waiting::new(receiver, 100, patient(8));
+        waiting.last = 8;
+        let mut taken = Vec::new();
+        waiting.take(&mut taken).await;
+        assert!(taken.is_empty());
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::follow::follow;
+use super::gather::Company;
 use super::hint::Hints;
 use crate::domain::attempt::{Fence, StepRecord};
 use crate::domain::flow::Past;
@@ -34,6 +35,8 @@ pub use files::{Bundle, Content, NewFile, NotKept, key};
 
 /// Most attempts that keep long files, or any in a bucket, at once: each takes a connection for as long as it writes.
 const LONG: usize = 8;
+/// Most attempts that are worth waiting for: beyond it, a statement's beginning is little beside what it does.
+const ENOUGH: usize = 16;
 
 /// What earlier attempts at a job left behind.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +59,8 @@ pub struct Session {
     /// Who keeps files alone; others want connections, too.
     long: Arc<Semaphore>,
     origins: Origins,
+    /// How much company an attempt that wants something of the tables waits for.
+    pub company: Company,
     /// Its id.
     pub id: RunnerId,
     /// How long it may be silent before others take its jobs.
@@ -84,13 +89,17 @@ impl Session {
     /// [`store::Error`] when PostgreSQL is away.
     pub async fn open(pool: Pool, hints: Hints, new: &NewSession<'_>) -> Result<Self> {
         store::runner::open(&pool, new).await?;
+        // A quarter of what it runs: the others go on meanwhile, and keep the host busy.
+        let quarter = usize::try_from(new.slots / 4).unwrap_or_default();
+        let company = Company::paced(quarter.clamp(1, ENOUGH));
         Ok(Self {
-            outputs: output::together(&pool, new.id),
-            bundles: bundles::together(&pool, new.id, new.lease),
+            outputs: output::together(&pool, new.id, company),
+            bundles: bundles::together(&pool, new.id, new.lease, company),
             long: Arc::new(Semaphore::new(LONG)),
-            origins: origins::together(&pool, new.id),
+            origins: origins::together(&pool, new.id, company),
             pool,
             hints,
+            company,
             id: new.id,
             lease: new.lease,
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, field};
@@ -14,10 +14,9 @@ use super::held::{Brake, Held, Reason};
 use super::hints::{self, Ears, Work as Wake};
 use super::lanes::{Lane, lanes};
 use super::settler::{self, Finished};
+use super::slots::{Busy, Full, Slots};
 use super::{Settings, attempt, heartbeat};
-use crate::alive::Part;
 use crate::app::backoff::Backoff;
-use crate::app::gather::COMPANY;
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, Fence};
 use crate::domain::environment::DatabaseUrl;
@@ -27,35 +26,12 @@ use crate::store::claim::{Claimed, Place};
 use crate::store::settle::Settlement;
 use crate::telemetry::trace;
 
-/// Most jobs one claim takes.
-///
-/// Planning costs each claim 1.5 ms, whatever it takes; beyond this, claims and settles no longer go side by side.
-const CLAIM: usize = 500;
-
 /// How long the loop and the lease may take beyond what they wait for: a statement on a busy database.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a statement may go on at the server whose client is gone.
 const STATEMENT: Duration = Duration::from_secs(65);
 /// How long a claim under way is waited for when the runner is to stop: longer than the server lets it wait for a lock.
 const LAST_CLAIM: Duration = Duration::from_secs(15);
-/// Time between two looks at whether a full runner still goes on.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// A slot that runs something, for the metrics.
-struct Busy;
-
-impl Busy {
-    fn begin() -> Self {
-        metrics::gauge!("orchestrator_runner_slots_busy").increment(1.0);
-        Self
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        metrics::gauge!("orchestrator_runner_slots_busy").decrement(1.0);
-    }
-}
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +49,7 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
     let (finished, arriving) = mpsc::channel(settings.slots.into());
     let work = Arc::new(Work {
         settings: settings.clone(),
-        slots: Arc::new(Semaphore::new(settings.slots.into())),
+        slots: Slots::new(settings.slots),
         running: TaskTracker::new(),
         session: session.clone(),
         held: Held::default(),
@@ -133,7 +109,7 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
 /// What the loop, the attempts and the listener of a session share.
 struct Work {
     settings: Settings,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     running: TaskTracker,
     session: Session,
     held: Held,
@@ -152,12 +128,12 @@ impl Work {
             .alive
             .part("the search for work", self.settings.poll * 2 + PATIENCE);
         let mut lanes = lanes(&self.settings);
-        let mut taken = 0;
+        let mut full = None;
         let mut pause = Backoff::default();
         // When to look for claims that failed here and were carried out all the same.
         let mut doubts: Vec<Instant> = Vec::new();
         loop {
-            let Some(slot) = self.quiet.run_until_cancelled(self.free_slot(&part)).await else {
+            let Some(slot) = self.quiet.run_until_cancelled(self.slots.one(&part)).await else {
                 if !doubts.is_empty()
                     && let Err(error) = self.take_up(&mut None).await
                 {
@@ -172,7 +148,7 @@ impl Work {
                     doubts.remove(0);
                 }
                 match slot {
-                    Some(slot) => self.claim_round(&mut lanes, slot, &mut taken).await,
+                    Some(slot) => self.claim_round(&mut lanes, slot, &mut full).await,
                     None => Ok(true),
                 }
             };
@@ -195,53 +171,19 @@ impl Work {
         }
     }
 
-    /// Waits until at least one slot is free, which may be for hours.
-    async fn free_slot(&self, part: &Part) -> OwnedSemaphorePermit {
-        let mut slot = std::pin::pin!(Arc::clone(&self.slots).acquire_owned());
-        loop {
-            match tokio::time::timeout(LOOK, &mut slot).await {
-                Ok(Ok(slot)) => return slot,
-                // Nobody closes it; were it closed, there would be no slot to wait for.
-                Ok(Err(_)) => std::future::pending().await,
-                Err(_) => part.moves(),
-            }
-        }
-    }
-
-    /// The slots that are free, one of which is at hand. Where the last round filled more, as many are about to be
-    /// free again: they are waited for, for a moment, so that one claim serves them all.
-    async fn free_slots(&self, slot: OwnedSemaphorePermit, last: usize) -> Vec<OwnedSemaphorePermit> {
-        let mut free = vec![slot];
-        self.add_free(&mut free);
-        let more = u32::try_from(last.saturating_sub(free.len())).unwrap_or_default();
-        if more > 0 {
-            let all = Arc::clone(&self.slots).acquire_many_owned(more);
-            if let Ok(Ok(mut slots)) = tokio::time::timeout(COMPANY, all).await {
-                free.extend(std::iter::from_fn(|| slots.split(1)));
-            }
-            self.add_free(&mut free);
-        }
-        free
-    }
-
-    fn add_free(&self, free: &mut Vec<OwnedSemaphorePermit>) {
-        while free.len() < CLAIM
-            && let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
-        {
-            free.push(slot);
-        }
-    }
-
-    /// Claims for each lane in turn what the free slots hold; answers whether anything was found. `taken` is how many
-    /// slots the last round filled, if there was more work than that.
+    /// Claims for each lane in turn what the free slots hold; answers whether anything was found. `full` is the last
+    /// round, if it left none free.
     async fn claim_round(
         self: &Arc<Self>,
         lanes: &mut [Lane],
         slot: OwnedSemaphorePermit,
-        taken: &mut usize,
+        full: &mut Option<Full>,
     ) -> crate::store::Result<bool> {
-        let mut free = self.free_slots(slot, std::mem::take(taken)).await;
-        let all = free.len();
+        let mut free = self.slots.all(slot, full.take(), self.session.company).await;
+        let round = Full {
+            slots: free.len(),
+            at: Instant::now(),
+        };
         if self.wake.take_urgent() {
             lanes.iter_mut().for_each(Lane::begin_again);
         }
@@ -256,7 +198,7 @@ impl Work {
                 found |= self.claim_lane(lane, None, &mut free).await?;
             }
             if free.is_empty() {
-                *taken = all;
+                *full = Some(round);
                 break;
             }
         }
@@ -295,7 +237,7 @@ impl Work {
     ) -> crate::store::Result<bool> {
         let unheard = self.session.unheard(&self.held.known()).await?;
         for job in unheard {
-            let another = || Arc::clone(&self.slots).try_acquire_owned().ok();
+            let another = || self.slots.another();
             let Some(slot) = slot.take().or_else(another) else {
                 return Ok(false);
             };

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
 use crate::app::backoff::Backoff;
-use crate::app::gather::{COMPANY, gathered};
+use crate::app::gather::Waiting;
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, Fence};
 use crate::domain::job::Code;
@@ -28,13 +28,14 @@ pub(super) struct Finished {
 pub(super) async fn settle(
     session: Session,
     held: Held,
-    mut finished: mpsc::Receiver<Finished>,
+    finished: mpsc::Receiver<Finished>,
     hard: CancellationToken,
 ) {
-    let (mut arrived, mut last) = (Vec::with_capacity(BATCH), 0);
+    let mut finished = Waiting::new(finished, BATCH, session.company);
+    let mut arrived = Vec::with_capacity(BATCH);
     loop {
-        last = gathered(&mut finished, &mut arrived, last, BATCH, COMPANY).await;
-        if last == 0 {
+        finished.take(&mut arrived).await;
+        if arrived.is_empty() {
             return;
         }
         let (batch, slots): (Vec<_>, Vec<_>) = arrived

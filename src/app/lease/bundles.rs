@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::files::{Bundle, Content, NewFile, NotKept, key};
-use crate::app::gather::{Gather, all_or_each};
+use crate::app::gather::{Company, Gather, all_or_each};
 use crate::domain::ansi::Both;
 use crate::domain::attempt::Fence;
 use crate::domain::id::RunnerId;
@@ -35,9 +35,9 @@ pub(super) type Asked = (Objects, Arc<Bundle>);
 pub(super) type Bundles = Gather<Asked, Kept>;
 
 /// Keeps what is left there, as the files of attempts that `runner` holds.
-pub(super) fn together(pool: &Pool, runner: RunnerId, lease: Duration) -> Bundles {
+pub(super) fn together(pool: &Pool, runner: RunnerId, lease: Duration, company: Company) -> Bundles {
     let pool = pool.clone();
-    Gather::start(WORKERS, MOST, move |asked| {
+    Gather::start(WORKERS, MOST, company, move |asked| {
         let pool = pool.clone();
         async move {
             let number = asked.len();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::app::gather::{Gather, all_or_each};
+use crate::app::gather::{Company, Gather, all_or_each};
 use crate::domain::id::RunnerId;
 use crate::store::workspace::{NewOrigin, put};
 use crate::store::{self, Pool};
@@ -16,9 +16,9 @@ const MOST: usize = 100;
 pub(super) type Origins = Gather<NewOrigin, Result<(), Arc<store::Error>>>;
 
 /// Notes what is left there, of attempts that `runner` holds.
-pub(super) fn together(pool: &Pool, runner: RunnerId) -> Origins {
+pub(super) fn together(pool: &Pool, runner: RunnerId, company: Company) -> Origins {
     let pool = pool.clone();
-    Gather::start(WORKERS, MOST, move |origins| {
+    Gather::start(WORKERS, MOST, company, move |origins| {
         let pool = pool.clone();
         async move {
             let all = |origins: Arc<[NewOrigin]>| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::app::gather::{Gather, all_or_each};
+use crate::app::gather::{Company, Gather, all_or_each};
 use crate::domain::id::RunnerId;
 use crate::store::log::{Output, append};
 use crate::store::{self, Error, Pool};
@@ -19,9 +19,9 @@ type Kept = Result<bool, Arc<Error>>;
 pub(super) type Outputs = Gather<Output, Kept>;
 
 /// Keeps what is left there, as the output of attempts that `runner` holds.
-pub(super) fn together(pool: &Pool, runner: RunnerId) -> Outputs {
+pub(super) fn together(pool: &Pool, runner: RunnerId, company: Company) -> Outputs {
     let pool = pool.clone();
-    Gather::start(WORKERS, MOST, move |outputs| {
+    Gather::start(WORKERS, MOST, company, move |outputs| {
         let pool = pool.clone();
         async move {
             let all = |outputs: Arc<[Output]>| {

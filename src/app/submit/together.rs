@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Accepted, Error, follow_up, holder, itself, new_job, project, refused};
 use crate::app::authenticate::Caller;
-use crate::app::gather::{Gather, all_or_each};
+use crate::app::gather::{Company, Gather, all_or_each};
 use crate::app::hint::Hints;
 use crate::domain::id::{JobId, ProjectId};
 use crate::domain::spec::JobSpec;
@@ -77,7 +77,7 @@ pub type Together = Gather<Request, Result<Accepted, Error>>;
 #[must_use]
 pub fn together(pool: &Pool, hints: &Hints) -> Together {
     let (pool, hints, aliases) = (pool.clone(), hints.clone(), Aliases::default());
-    Gather::start(WORKERS, MOST, move |requests| {
+    Gather::start(WORKERS, MOST, Company::AS_BEFORE, move |requests| {
         let (pool, hints, aliases) = (pool.clone(), hints.clone(), aliases.clone());
         async move {
             let all = |requests: Arc<[Request]>| {
