@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_executor::block_on;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::files::{Bundle, Content, NewFile, NotKept, key};
@@ -60,6 +61,11 @@ pub(super) async fn each(pool: &Pool, runner: RunnerId, lease: Duration, asked: 
     kept.into_iter().map(|kept| kept?.map_err(Arc::new)).collect()
 }
 
+/// Whether it is soon written: texts, for a directory.
+pub(super) fn is_short(objects: &Objects, bundle: &Bundle) -> bool {
+    objects.is_directory() && bundle.files.iter().all(|file| file.content.text().is_some())
+}
+
 /// One transaction for all. A file that cannot be written is the matter of its own attempt.
 async fn all(
     pool: &Pool,
@@ -76,10 +82,10 @@ async fn all(
         .enumerate()
         .partition(|(_, (_, bundle))| held.contains(&bundle.fence));
     let written = match ours[..] {
-        [(_, (objects, bundle))] if !bundle.is_short() => {
+        [(_, (objects, bundle))] if !is_short(objects, bundle) => {
             vec![long(objects, &mut transaction, bundle, lease / 3).await]
         }
-        _ => join_all(ours.iter().map(|(_, (objects, bundle))| short(objects, bundle))).await,
+        _ => short(ours.iter().map(|(_, asked)| (*asked).clone()).collect()).await?,
     };
     let mut kept: Vec<_> = lost.iter().map(|(place, _)| (*place, Ok(false))).collect();
     let (mut noted, mut whose) = (Vec::with_capacity(ours.len()), Vec::with_capacity(ours.len()));
@@ -110,20 +116,37 @@ async fn all(
     Ok(kept.into_iter().map(|(_, kept)| kept).collect())
 }
 
-/// Writes files that are texts, all at once.
-async fn short(objects: &Objects, bundle: &Bundle) -> Result<Vec<NewArtifact>, NotKept> {
-    let texts = bundle
-        .files
-        .iter()
-        .filter_map(|file| Some((file, file.content.text()?)));
-    let written = texts.map(async |(file, text)| {
-        let written = objects
-            .put(&key(bundle.fence.job, &file.path), text.as_bytes())
-            .await?;
-        Ok(noted(file, written))
-    });
-    // To the last: none is to be written when another attempt may write there.
-    join_all(written).await.into_iter().collect()
+/// Writes files that are texts, on a thread outside of the runtime: there, each is written at once, where within it a thread
+/// would be woken for each, which takes longer than to write it.
+async fn short(ours: Vec<Asked>) -> Result<Vec<Result<Vec<NewArtifact>, NotKept>>, NotKept> {
+    let (tell, written) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("artifacts".into())
+        .spawn(move || {
+            // Nobody waits any more: another attempt may write there.
+            let goes_on = || !tell.is_closed();
+            let all = ours
+                .iter()
+                .map(|(objects, bundle)| block_on(texts(objects, bundle, goes_on)));
+            let all = all.collect();
+            drop(tell.send(all));
+        })?;
+    let gone = |_| io::Error::other("whoever wrote artifacts is gone; the log says why");
+    Ok(written.await.map_err(gone)?)
+}
+
+async fn texts(
+    objects: &Objects,
+    bundle: &Bundle,
+    goes_on: impl Fn() -> bool,
+) -> Result<Vec<NewArtifact>, NotKept> {
+    let mut artifacts = Vec::with_capacity(bundle.files.len());
+    for file in bundle.files.iter().take_while(|_| goes_on()) {
+        let Some(text) = file.content.text() else { continue };
+        let key = key(bundle.fence.job, &file.path);
+        artifacts.push(noted(file, objects.put(&key, text.as_bytes()).await?));
+    }
+    Ok(artifacts)
 }
 
 /// Writes files of any kind, one after the other, with a word to the server as often as `every`: what takes long is not

@@ -58,11 +58,6 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Whether it is all in memory.
-    pub(super) fn is_short(&self) -> bool {
-        self.files.iter().all(|file| file.content.text().is_some())
-    }
-
     pub(super) fn step(&self) -> Option<(i16, &str)> {
         let step = self.step.as_ref();
         step.map(|(ordinal, directory)| (*ordinal, directory.as_str()))
@@ -99,7 +94,7 @@ impl Session {
     /// [`NotKept`]; it may be tried again.
     pub async fn keep_files(&self, objects: &Objects, bundle: Arc<Bundle>) -> Kept {
         let asked = (objects.clone(), bundle);
-        if asked.0.is_directory() && asked.1.is_short() {
+        if bundles::is_short(&asked.0, &asked.1) {
             // When whoever keeps them is gone with a panic, it may have been for these: here it is their own.
             if let Some(kept) = self.bundles.ask(asked.clone()).await {
                 return kept;
