@@ -25,8 +25,8 @@ use tokio_util::io::ReaderStream;
 
 pub use writer::{Writer, Written};
 
-/// Bytes from which a file is sent in parts.
-const PART: usize = 8 * 1024 * 1024;
+/// Bytes from which an object is sent in parts.
+pub const PART: usize = 8 * 1024 * 1024;
 /// Bytes that are read and hashed at once.
 const PIECE: usize = 64 * 1024;
 

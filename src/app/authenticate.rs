@@ -96,7 +96,7 @@ impl Tokens {
     #[must_use]
     pub fn of(pool: &Pool) -> Self {
         let looked_at = pool.clone();
-        let found = Gather::start(LOOKS, MOST, Company::AS_BEFORE, move |hashes: Vec<TokenHash>| {
+        let found = Gather::start(LOOKS, MOST, Company::AsBefore, move |hashes: Vec<TokenHash>| {
             let pool = looked_at.clone();
             async move {
                 match store::token::by_hashes(&pool, &hashes).await {

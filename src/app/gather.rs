@@ -5,20 +5,18 @@
 //! together, as many are about to ask again: the next statement waits for them, for a moment, or, where nobody minds, until
 //! enough are there or the last is a while ago. Whoever asks alone waits for nobody.
 
+mod company;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+pub use company::{Company, Going, One};
+
 /// Most questions that wait; whoever asks then waits to be let in.
 const WAITING: usize = 1024;
-/// Longest that a statement waits for as many questions as the last had. Shorter than most statements that write.
-const MOMENT: Duration = Duration::from_millis(1);
-/// Longest from the beginning of a statement to that of the next, where nobody minds.
-const PACE: Duration = Duration::from_millis(10);
-
 /// Most questions that are answered alone at once: each takes a connection.
 const ALONE: usize = 4;
 
@@ -82,38 +80,6 @@ where
     }
 }
 
-/// How much company is waited for.
-#[derive(Clone, Copy, Debug)]
-pub struct Company {
-    enough: usize,
-    pace: Duration,
-}
-
-impl Company {
-    /// As much as the last time, for a moment: for whoever has somebody waiting.
-    pub const AS_BEFORE: Self = Self {
-        enough: 1,
-        pace: Duration::ZERO,
-    };
-
-    /// `enough` where there is any, but no longer than a hundredth of a second after the last time: for those who may wait
-    /// while others go on.
-    #[must_use]
-    pub const fn paced(enough: usize) -> Self {
-        Self { enough, pace: PACE }
-    }
-
-    /// How many are worth waiting for, and until when, after a time when `last` came.
-    #[must_use]
-    pub fn after(self, last: usize, at: Instant) -> (usize, Instant) {
-        let wanted = match last {
-            0 | 1 => 1,
-            _ => last.max(self.enough),
-        };
-        (wanted, (at + self.pace).max(Instant::now() + MOMENT))
-    }
-}
-
 /// What waits to be taken, in company.
 #[derive(Debug)]
 pub struct Waiting<T> {
@@ -142,8 +108,10 @@ impl<T> Waiting<T> {
     /// any more.
     pub async fn take(&mut self, taken: &mut Vec<T>) {
         self.receiver.recv_many(taken, self.most).await;
-        let (wanted, until) = self.company.after(self.last, self.at);
-        while !taken.is_empty() && taken.len() < wanted.min(self.most) {
+        let company = self.company.after(self.last, self.at, Instant::now());
+        while (1..self.most).contains(&taken.len())
+            && let Some(until) = company.until(taken.len())
+        {
             let more = self.receiver.recv_many(taken, self.most - taken.len());
             match timeout_at(until, more).await {
                 Ok(1..) => {}
@@ -205,7 +173,7 @@ mod tests {
     /// Answers with the double, and in how much company; waits for `go` before each batch.
     fn doubles(go: &Arc<Semaphore>, workers: usize, most: usize) -> Gather<u32, (u32, usize)> {
         let go = go.clone();
-        Gather::start(workers, most, Company::AS_BEFORE, move |questions: Vec<u32>| {
+        Gather::start(workers, most, Company::AsBefore, move |questions: Vec<u32>| {
             let go = go.clone();
             async move {
                 go.acquire().await.unwrap().forget();
@@ -239,8 +207,9 @@ mod tests {
         }
     }
 
-    /// What is taken where `before` wait already and `then` come one after the other, after a time when `last` came.
-    async fn taken(before: u32, then: u32, last: usize, most: usize, company: Company) -> usize {
+    /// What is taken where `before` wait already and `then` come one after the other, after a time when `last` came, which
+    /// was as long ago as `at` says.
+    async fn taken(before: u32, then: u32, last: usize, most: usize, at: Instant) -> usize {
         let (sender, receiver) = mpsc::channel(100);
         for question in 0..before {
             sender.send(question).await.unwrap();
@@ -252,57 +221,34 @@ mod tests {
             }
             std::future::pending::<()>().await;
         });
-        let mut waiting = Waiting::new(receiver, most, company);
-        waiting.last = last;
+        let going = Going::default();
+        let _all: Vec<_> = (0..24).map(|_| going.one()).collect();
+        let mut waiting = Waiting::new(receiver, most, Company::Paced(going));
+        (waiting.last, waiting.at) = (last, at);
         let mut taken = Vec::new();
         waiting.take(&mut taken).await;
         asking.abort();
         assert_eq!(waiting.last, taken.len());
+        assert!(waiting.at != at);
         taken.len()
     }
 
-    /// Waits very long for `enough`.
-    const fn patient(enough: usize) -> Company {
-        let pace = Duration::from_secs(3600);
-        Company { enough, pace }
-    }
-
     #[tokio::test]
-    async fn as_many_as_the_last_time_are_waited_for_but_not_for_long() {
-        assert!(taken(1, 9, 8, 100, patient(1)).await >= 8);
-        assert_eq!(taken(1, 0, 8, 100, Company::AS_BEFORE).await, 1);
-        assert_eq!(taken(5, 9, 4, 100, patient(1)).await, 5);
-        assert_eq!(taken(1, 9, 8, 4, patient(1)).await, 4);
-    }
-
-    #[tokio::test]
-    async fn enough_are_waited_for_where_there_is_company() {
-        assert!(taken(1, 9, 2, 100, patient(6)).await >= 6);
-        assert_eq!(taken(1, 9, 2, 4, patient(6)).await, 4);
-    }
-
-    #[tokio::test]
-    async fn nobody_is_waited_for_after_one_who_came_alone() {
-        for last in [0, 1] {
-            assert_eq!(taken(1, 9, last, 100, patient(6)).await, 1);
-        }
-    }
-
-    #[test]
-    fn the_next_is_not_waited_for_longer_than_the_pace() {
-        let now = Instant::now();
-        let (wanted, until) = Company::paced(6).after(2, now);
-        assert_eq!((wanted, until), (6, now + PACE));
-        let (wanted, until) = Company::paced(6).after(9, now - PACE * 2);
-        assert_eq!(wanted, 9);
-        assert!(now + MOMENT <= until && until <= Instant::now() + MOMENT);
+    async fn company_is_waited_for_until_it_is_enough_or_its_time_is_over() {
+        // From a time that is far ahead, the time for a quarter of 24 is not over before a minute is.
+        let ahead = Instant::now() + std::time::Duration::from_secs(60);
+        assert!(taken(1, 9, 2, 100, ahead).await >= 6);
+        assert_eq!(taken(7, 9, 2, 100, ahead).await, 7);
+        assert_eq!(taken(1, 9, 2, 4, ahead).await, 4);
+        assert_eq!(taken(1, 9, 1, 100, ahead).await, 1);
+        assert_eq!(taken(1, 0, 9, 100, Instant::now()).await, 1);
     }
 
     #[tokio::test]
     async fn nothing_is_taken_when_nobody_will_ask_any_more() {
         let (sender, receiver) = mpsc::channel::<u32>(1);
         drop(sender);
-        let mut waiting = Waiting::new(receiver, 100, patient(8));
+        let mut waiting = Waiting::new(receiver, 100, Company::AsBefore);
         waiting.last = 8;
         let mut taken = Vec::new();
         waiting.take(&mut taken).await;

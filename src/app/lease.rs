@@ -5,6 +5,7 @@ mod bundles;
 mod files;
 mod origins;
 mod output;
+mod short;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::follow::follow;
-use super::gather::Company;
+use super::gather::{Company, Going};
 use super::hint::Hints;
 use crate::domain::attempt::{Fence, StepRecord};
 use crate::domain::flow::Past;
@@ -35,8 +36,6 @@ pub use files::{Bundle, Content, NewFile, NotKept, key};
 
 /// Most attempts that keep long files, or any in a bucket, at once: each takes a connection for as long as it writes.
 const LONG: usize = 8;
-/// Most attempts that are worth waiting for: beyond it, a statement's beginning is little beside what it does.
-const ENOUGH: usize = 16;
 
 /// What earlier attempts at a job left behind.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +58,8 @@ pub struct Session {
     /// Who keeps files alone; others want connections, too.
     long: Arc<Semaphore>,
     origins: Origins,
-    /// How much company an attempt that wants something of the tables waits for.
-    pub company: Company,
+    /// The attempts of it that go on.
+    pub going: Going,
     /// Its id.
     pub id: RunnerId,
     /// How long it may be silent before others take its jobs.
@@ -89,17 +88,16 @@ impl Session {
     /// [`store::Error`] when PostgreSQL is away.
     pub async fn open(pool: Pool, hints: Hints, new: &NewSession<'_>) -> Result<Self> {
         store::runner::open(&pool, new).await?;
-        // A quarter of what it runs: the others go on meanwhile, and keep the host busy.
-        let quarter = usize::try_from(new.slots / 4).unwrap_or_default();
-        let company = Company::paced(quarter.clamp(1, ENOUGH));
+        let going = Going::default();
+        let company = || Company::Paced(going.clone());
         Ok(Self {
-            outputs: output::together(&pool, new.id, company),
-            bundles: bundles::together(&pool, new.id, new.lease, company),
+            outputs: output::together(&pool, new.id, company()),
+            bundles: bundles::together(&pool, new.id, new.lease, company()),
             long: Arc::new(Semaphore::new(LONG)),
-            origins: origins::together(&pool, new.id, company),
+            origins: origins::together(&pool, new.id, company()),
             pool,
             hints,
-            company,
+            going,
             id: new.id,
             lease: new.lease,
         })

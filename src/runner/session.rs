@@ -179,7 +179,7 @@ impl Work {
         slot: OwnedSemaphorePermit,
         full: &mut Option<Full>,
     ) -> crate::store::Result<bool> {
-        let mut free = self.slots.all(slot, full.take(), self.session.company).await;
+        let mut free = self.slots.all(slot, full.take(), &self.session.going).await;
         let round = Full {
             slots: free.len(),
             at: Instant::now(),
@@ -255,7 +255,7 @@ impl Work {
         trace::within(&span, trace::of_job(job.fence.job, job.trace));
         let attempt = async move {
             let (fence, begun) = (job.fence, Instant::now());
-            let _busy = Busy::begin();
+            let _busy = Busy::begin(&work.session.going);
             // In a place of its own: each layer around it, and the task, would move the ten kilobytes that it takes.
             let running = Box::pin(attempt::run(
                 &work.settings,

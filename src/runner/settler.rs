@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
 use crate::app::backoff::Backoff;
-use crate::app::gather::Waiting;
+use crate::app::gather::{Company, Waiting};
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, Fence};
 use crate::domain::job::Code;
@@ -31,7 +31,7 @@ pub(super) async fn settle(
     finished: mpsc::Receiver<Finished>,
     hard: CancellationToken,
 ) {
-    let mut finished = Waiting::new(finished, BATCH, session.company);
+    let mut finished = Waiting::new(finished, BATCH, Company::Paced(session.going.clone()));
     let mut arrived = Vec::with_capacity(BATCH);
     loop {
         finished.take(&mut arrived).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::alive::Part;
-use crate::app::gather::Company;
+use crate::app::gather::{Company, Going, One};
 
 /// Most jobs one claim takes.
 ///
@@ -16,13 +16,15 @@ const CLAIM: usize = 500;
 /// Time between two looks at whether a full runner still goes on.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// A slot that runs something, for the metrics.
-pub(super) struct Busy;
+/// A slot that runs something, for the metrics and for whoever waits for company.
+pub(super) struct Busy {
+    _one: One,
+}
 
 impl Busy {
-    pub(super) fn begin() -> Self {
+    pub(super) fn begin(going: &Going) -> Self {
         metrics::gauge!("orchestrator_runner_slots_busy").increment(1.0);
-        Self
+        Self { _one: going.one() }
     }
 }
 
@@ -67,23 +69,25 @@ impl Slots {
     }
 
     /// The slots that are free, up to [`CLAIM`], one of which is at hand. Where the last round filled more, as many are
-    /// about to be free again: they are waited for, for a moment, so that one claim serves them all.
+    /// about to be free again: they are waited for, as [`Company`] says, so that one claim serves them all.
     pub(super) async fn all(
         &self,
         slot: OwnedSemaphorePermit,
         last: Option<Full>,
-        company: Company,
+        going: &Going,
     ) -> Vec<OwnedSemaphorePermit> {
         let mut free = vec![slot];
         self.add_free(&mut free);
         let Some(last) = last else { return free };
-        let (wanted, until) = company.after(last.slots, last.at.into());
-        let more = u32::try_from(wanted.saturating_sub(free.len())).unwrap_or_default();
-        if more > 0 {
-            let all = Arc::clone(&self.0).acquire_many_owned(more);
-            if let Ok(Ok(mut slots)) = tokio::time::timeout_at(until, all).await {
-                free.extend(std::iter::from_fn(|| slots.split(1)));
-            }
+        let company = Company::Paced(going.clone()).after(last.slots, last.at.into(), Instant::now().into());
+        while free.len() < CLAIM
+            && let Some(until) = company.until(free.len())
+        {
+            let one = Arc::clone(&self.0).acquire_owned();
+            let Ok(Ok(one)) = tokio::time::timeout_at(until, one).await else {
+                break;
+            };
+            free.push(one);
             self.add_free(&mut free);
         }
         free
@@ -95,5 +99,53 @@ impl Slots {
         {
             free.push(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NUMBER: u16 = 600;
+
+    fn now(slots: usize) -> Option<Full> {
+        let at = Instant::now();
+        Some(Full { slots, at })
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_for_all_slots_that_are_free_up_to_a_bound_and_none_is_lost() {
+        let (slots, going) = (Slots::new(NUMBER), Going::default());
+        for last in [None, now(1), now(CLAIM * 2)] {
+            let one = slots.another().unwrap();
+            let free = slots.all(one, last, &going).await;
+            assert_eq!(free.len(), CLAIM);
+            drop(free);
+            assert_eq!(slots.0.available_permits(), usize::from(NUMBER));
+        }
+    }
+
+    #[tokio::test]
+    async fn slots_that_are_about_to_be_free_are_waited_for_and_those_that_are_not_are_not() {
+        let (slots, going) = (Slots::new(8), Going::default());
+        let mut busy: Vec<_> = std::iter::from_fn(|| slots.another()).take(7).collect();
+        let full = now(4);
+        let last = slots.another().unwrap();
+        // None of the seven is let go: a moment ends it.
+        let free = slots.all(last, full, &going).await;
+        assert_eq!(free.len(), 1);
+        drop(free);
+        let _going: Vec<_> = (0..8).map(|_| going.one()).collect();
+        // A quarter of eight, however long it takes them: the time for it is far ahead.
+        let at = Instant::now() + Duration::from_secs(60);
+        let last = slots.another().unwrap();
+        let waiting = slots.all(last, Some(Full { slots: 2, at }), &going);
+        let (free, ()) = tokio::join!(waiting, async {
+            tokio::task::yield_now().await;
+            busy.truncate(5);
+        });
+        assert!(free.len() >= 2);
+        drop((free, busy));
+        assert_eq!(slots.0.available_permits(), 8);
     }
 }

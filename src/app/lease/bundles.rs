@@ -1,15 +1,13 @@
 //! The files of attempts that end at the same time are kept in one transaction, and so with one commit.
 
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_executor::block_on;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::files::{Bundle, Content, NewFile, NotKept, key};
+use super::short;
 use crate::app::gather::{Company, Gather, all_or_each};
 use crate::domain::ansi::Both;
 use crate::domain::attempt::Fence;
@@ -61,11 +59,6 @@ pub(super) async fn each(pool: &Pool, runner: RunnerId, lease: Duration, asked: 
     kept.into_iter().map(|kept| kept?.map_err(Arc::new)).collect()
 }
 
-/// Whether it is soon written: texts, for a directory.
-pub(super) fn is_short(objects: &Objects, bundle: &Bundle) -> bool {
-    objects.is_directory() && bundle.files.iter().all(|file| file.content.text().is_some())
-}
-
 /// One transaction for all. A file that cannot be written is the matter of its own attempt.
 async fn all(
     pool: &Pool,
@@ -82,10 +75,13 @@ async fn all(
         .enumerate()
         .partition(|(_, (_, bundle))| held.contains(&bundle.fence));
     let written = match ours[..] {
-        [(_, (objects, bundle))] if !is_short(objects, bundle) => {
+        [(_, (objects, bundle))] if !short::is_short(objects, bundle) => {
             vec![long(objects, &mut transaction, bundle, lease / 3).await]
         }
-        _ => short(ours.iter().map(|(_, asked)| (*asked).clone()).collect()).await?,
+        _ => {
+            let ours: Vec<Asked> = ours.iter().map(|(_, asked)| (*asked).clone()).collect();
+            meanwhile(&mut transaction, lease / 3, short::written(&ours)).await?
+        }
     };
     let mut kept: Vec<_> = lost.iter().map(|(place, _)| (*place, Ok(false))).collect();
     let (mut noted, mut whose) = (Vec::with_capacity(ours.len()), Vec::with_capacity(ours.len()));
@@ -116,39 +112,6 @@ async fn all(
     Ok(kept.into_iter().map(|(_, kept)| kept).collect())
 }
 
-/// Writes files that are texts, on a thread outside of the runtime: there, each is written at once, where within it a thread
-/// would be woken for each, which takes longer than to write it.
-async fn short(ours: Vec<Asked>) -> Result<Vec<Result<Vec<NewArtifact>, NotKept>>, NotKept> {
-    let (tell, written) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("artifacts".into())
-        .spawn(move || {
-            // Nobody waits any more: another attempt may write there.
-            let goes_on = || !tell.is_closed();
-            let all = ours
-                .iter()
-                .map(|(objects, bundle)| block_on(texts(objects, bundle, goes_on)));
-            let all = all.collect();
-            drop(tell.send(all));
-        })?;
-    let gone = |_| io::Error::other("whoever wrote artifacts is gone; the log says why");
-    Ok(written.await.map_err(gone)?)
-}
-
-async fn texts(
-    objects: &Objects,
-    bundle: &Bundle,
-    goes_on: impl Fn() -> bool,
-) -> Result<Vec<NewArtifact>, NotKept> {
-    let mut artifacts = Vec::with_capacity(bundle.files.len());
-    for file in bundle.files.iter().take_while(|_| goes_on()) {
-        let Some(text) = file.content.text() else { continue };
-        let key = key(bundle.fence.job, &file.path);
-        artifacts.push(noted(file, objects.put(&key, text.as_bytes()).await?));
-    }
-    Ok(artifacts)
-}
-
 /// Writes files of any kind, one after the other, with a word to the server as often as `every`: what takes long is not
 /// to be taken for a runner that is frozen, whose transaction it ends.
 async fn long(
@@ -172,21 +135,26 @@ async fn long(
     Ok(artifacts)
 }
 
-async fn meanwhile(
+/// Writes with a word to the server as often as `every`.
+async fn meanwhile<T, E>(
     db: &mut Connection,
     every: Duration,
-    writing: impl Future<Output = io::Result<Written>>,
-) -> Result<Written, NotKept> {
+    writing: impl Future<Output = Result<T, E>>,
+) -> Result<T, NotKept>
+where
+    NotKept: From<E>,
+{
     let mut writing = pin!(writing);
     loop {
         match timeout(every, &mut writing).await {
-            Ok(written) => return Ok(written?),
+            Ok(written) => return written.map_err(NotKept::from),
             Err(_) => artifact::still_hold(db).await?,
         }
     }
 }
 
-fn noted(file: &NewFile, Written { size, sha256 }: Written) -> NewArtifact {
+/// What is noted of a file that was written.
+pub(super) fn noted(file: &NewFile, Written { size, sha256 }: Written) -> NewArtifact {
     NewArtifact {
         path: file.path.clone(),
         size: i64::try_from(size).unwrap_or(i64::MAX),

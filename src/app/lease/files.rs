@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Session;
 use super::bundles::{self, Kept};
+use super::short;
 use crate::domain::attempt::Fence;
 use crate::domain::id::JobId;
 use crate::objects::Objects;
@@ -94,7 +95,7 @@ impl Session {
     /// [`NotKept`]; it may be tried again.
     pub async fn keep_files(&self, objects: &Objects, bundle: Arc<Bundle>) -> Kept {
         let asked = (objects.clone(), bundle);
-        if bundles::is_short(&asked.0, &asked.1) {
+        if short::is_short(&asked.0, &asked.1) {
             // When whoever keeps them is gone with a panic, it may have been for these: here it is their own.
             if let Some(kept) = self.bundles.ask(asked.clone()).await {
                 return kept;

@@ -77,7 +77,7 @@ pub type Together = Gather<Request, Result<Accepted, Error>>;
 #[must_use]
 pub fn together(pool: &Pool, hints: &Hints) -> Together {
     let (pool, hints, aliases) = (pool.clone(), hints.clone(), Aliases::default());
-    Gather::start(WORKERS, MOST, Company::AS_BEFORE, move |requests| {
+    Gather::start(WORKERS, MOST, Company::AsBefore, move |requests| {
         let (pool, hints, aliases) = (pool.clone(), hints.clone(), aliases.clone());
         async move {
             let all = |requests: Arc<[Request]>| {
