@@ -91,7 +91,7 @@ impl Objects {
         Self(Place::Directory(root.to_owned(), Arc::default()))
     }
 
-    /// Whether they are in a directory, and writing one waits for no network.
+    /// Whether they are in a directory: one is written without the runtime.
     #[must_use]
     pub fn is_directory(&self) -> bool {
         matches!(self.0, Place::Directory(..))

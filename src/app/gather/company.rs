@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Longest that a statement waits for as many questions as the last had. Shorter than most statements that write.
 const MOMENT: Duration = Duration::from_millis(1);
-/// Longest that a statement of those who can wait begins after the last.
+/// Longest from the beginning of a statement of those who can wait to that of the next, unless that is over already.
 const PACE: Duration = Duration::from_millis(10);
 /// Most of those who can wait that are worth waiting for: beyond it, what a statement costs before its first row is little
 /// beside what it does.
@@ -21,8 +21,8 @@ const AGO: Duration = Duration::from_millis(100);
 pub enum Company {
     /// As much as the last time, for a millisecond: where somebody waits for the answer.
     AsBefore,
-    /// The same, and for a quarter of those who go on until a hundredth of a second after the last time: the others keep
-    /// the host busy meanwhile.
+    /// The same, and for a quarter of those who go on, up to 16, until a hundredth of a second after the last time began: the
+    /// others keep the host busy meanwhile.
     Paced(Going),
 }
 

@@ -38,18 +38,20 @@ pub(super) fn together(pool: &Pool, runner: RunnerId, lease: Duration, company: 
     let pool = pool.clone();
     Gather::start(WORKERS, MOST, company, move |asked| {
         let pool = pool.clone();
-        async move {
-            let number = asked.len();
-            // A directory that hangs is not waited for when the server has long let go of the rows.
-            match timeout(lease * 2, each(&pool, runner, lease, asked)).await {
-                Ok(kept) => kept,
-                Err(elapsed) => {
-                    let hangs = Arc::new(NotKept::Objects(elapsed.into()));
-                    vec![Err(hangs); number]
-                }
-            }
-        }
+        async move { soon(&pool, runner, lease, asked).await }
     })
+}
+
+/// Keeps each of them, all texts for a directory: one that hangs does not hold rows and a connection for ever.
+pub(super) async fn soon(pool: &Pool, runner: RunnerId, lease: Duration, asked: Vec<Asked>) -> Vec<Kept> {
+    let number = asked.len();
+    match timeout(lease * 2, each(pool, runner, lease, asked)).await {
+        Ok(kept) => kept,
+        Err(elapsed) => {
+            let hangs = Arc::new(NotKept::Objects(elapsed.into()));
+            vec![Err(hangs); number]
+        }
+    }
 }
 
 /// Keeps each of them; answers in their order.

@@ -59,6 +59,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// Whether it is all in memory.
+    pub(super) fn is_text(&self) -> bool {
+        self.files.iter().all(|file| file.content.text().is_some())
+    }
+
     pub(super) fn step(&self) -> Option<(i16, &str)> {
         let step = self.step.as_ref();
         step.map(|(ordinal, directory)| (*ordinal, directory.as_str()))
@@ -101,8 +106,13 @@ impl Session {
                 return kept;
             }
         }
+        let is_soon = asked.0.is_directory() && asked.1.is_text();
         let _few = self.long.acquire().await;
-        let kept = bundles::each(&self.pool, self.id, self.lease, vec![asked]).await;
+        let asked = vec![asked];
+        let kept = match is_soon {
+            true => bundles::soon(&self.pool, self.id, self.lease, asked).await,
+            false => bundles::each(&self.pool, self.id, self.lease, asked).await,
+        };
         kept.into_iter()
             .next()
             .unwrap_or_else(|| Err(Arc::new(store::Error::unheard().into())))
