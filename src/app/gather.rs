@@ -2,8 +2,8 @@
 //!
 //! A statement costs a round trip, its beginning, and one that writes a commit, whatever it holds. So whoever asks while a
 //! statement is under way waits for the next one, together with everybody else who does. Where many were answered
-//! together, as many are about to ask again: the next statement waits for them, for a moment, or, where nobody minds, until
-//! enough are there or the last is a while ago. Whoever asks alone waits for nobody.
+//! together, as many are about to ask again: the next statement waits for them, as [`Company`] says. Whoever comes after one
+//! who came alone, or long after the last, waits for nobody.
 
 mod company;
 
