@@ -149,19 +149,13 @@ const CONFINED: &[Confined] = &[
 /// Crates `domain` does without: it holds what is true without a database, a network or a runtime.
 const NOT_IN_DOMAIN: &[&str] = &["tokio", "sqlx", "axum"];
 
-/// Lines of a file of `src/`; more than this is more than one idea.
+/// Lines of a file; more than this is more than one idea.
 const MOST_LINES: usize = 450;
 
 /// What is wrong with one file, a line each: where, what, and what to do.
 fn faults(file: &str, source: &str) -> Vec<String> {
     let module: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
     let mut faults = Vec::new();
-    let lines = source.lines().count();
-    if lines > MOST_LINES {
-        faults.push(format!(
-            "src/{file}:{MOST_LINES}: {lines} lines, where {MOST_LINES} are the most: split it into rooms of one idea each"
-        ));
-    }
     let names = match scan::names(source, &module) {
         Ok(names) => names,
         Err(error) => return vec![format!("src/{file}: cannot be read as Rust: {error}")],
@@ -182,6 +176,16 @@ fn faults(file: &str, source: &str) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Whether a file holds more than a room does.
+fn too_large(file: &str, source: &str) -> Option<String> {
+    let lines = source.lines().count();
+    (lines > MOST_LINES).then(|| {
+        format!(
+            "{file}:{MOST_LINES}: {lines} lines, where {MOST_LINES} are the most: split it into rooms of one idea each"
+        )
+    })
 }
 
 fn confined(file: &str, path: &str) -> Option<String> {
@@ -304,6 +308,28 @@ fn every_floor_names_only_the_floors_it_may() {
     assert!(
         report.is_empty(),
         "the house's rules (ARCHITECTURE.md, \"Floors\"):\n{report}"
+    );
+}
+
+#[test]
+fn every_room_is_small_those_of_tests_too() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<PathBuf> = ["src", "tests", "benches"]
+        .iter()
+        .flat_map(|below| sources(&root.join(below)))
+        .collect();
+    assert!(files.len() > 300, "only {} files found", files.len());
+    let large: Vec<String> = files
+        .iter()
+        .filter_map(|path| {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+            too_large(name, &fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    assert!(
+        large.is_empty(),
+        "the house's rules (ARCHITECTURE.md):\n{}",
+        large.join("\n")
     );
 }
 

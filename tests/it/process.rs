@@ -1,15 +1,19 @@
 //! Programs that behave badly, run as a runner runs them.
 
+mod artifacts;
 mod confinement;
+mod disk;
 mod endings;
 mod output;
 mod patches;
+mod rebuilt;
 mod redaction;
 mod refusals;
 mod runner;
 mod sandbox;
 mod sweep;
 mod tree;
+mod unconfined;
 mod workspace;
 
 use std::time::Duration;

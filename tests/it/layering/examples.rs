@@ -1,6 +1,6 @@
 //! Small houses with and without faults, so that the scan cannot rot into finding nothing.
 
-use super::{faults, test_files};
+use super::{faults, test_files, too_large};
 
 /// The lines at which `source` breaks a rule when it stands at `src/{file}`.
 fn bad_lines(file: &str, source: &str) -> Vec<usize> {
@@ -150,12 +150,9 @@ fn effects_outside_their_rooms_are_found() {
 
 #[test]
 fn a_room_of_451_lines_is_too_large() {
-    assert!(bad_lines("store/job.rs", &"\n".repeat(450)).is_empty());
-    let faults = faults("store/job.rs", &"\n".repeat(451));
-    assert!(
-        faults[0].contains("451 lines") && faults[0].contains("split"),
-        "{faults:?}"
-    );
+    assert_eq!(too_large("src/a.rs", &"\n".repeat(450)), None);
+    let fault = too_large("src/a.rs", &"\n".repeat(451)).unwrap();
+    assert!(fault.contains("451 lines") && fault.contains("split"), "{fault}");
 }
 
 #[test]

@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use orchestrator::domain::approval::{Decision, Word};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::runner::Ground;
 use super::workspace::{REPOSITORY, shell};
-use crate::support::{ask, until};
+use crate::support::ask;
 
 impl Ground {
-    fn artifact_path(&self, job: Uuid, path: &str) -> PathBuf {
+    pub(super) fn artifact_path(&self, job: Uuid, path: &str) -> PathBuf {
         self.directory.join("artifacts").join(job.to_string()).join(path)
     }
 
@@ -21,13 +20,13 @@ impl Ground {
     }
 
     /// Runs shells as steps, one after another; answers with how the job ended.
-    async fn steps(&self, steps: &[(&str, &str, Value)]) -> (Uuid, String) {
+    pub(super) async fn steps(&self, steps: &[(&str, &str, Value)]) -> (Uuid, String) {
         let job = self.submit_shells(steps).await;
         let end = self.end(job).await;
         (job, end)
     }
 
-    async fn submit_shells(&self, steps: &[(&str, &str, Value)]) -> Uuid {
+    pub(super) async fn submit_shells(&self, steps: &[(&str, &str, Value)]) -> Uuid {
         let steps: Vec<Value> = steps
             .iter()
             .map(|(id, script, more)| {
@@ -243,112 +242,6 @@ async fn a_step_builds_on_a_patch_that_was_undone_and_a_conflict_says_where() {
 }
 
 #[tokio::test]
-async fn a_workspace_that_is_gone_is_made_again_with_what_the_steps_had_changed() {
-    for project in [
-        REPOSITORY,
-        "echo one > file && mkdir d && echo two > d/two",
-        "true",
-    ] {
-        let Some(ground) = Ground::sandboxed(&[]).await else {
-            return;
-        };
-        ground.project(project);
-        let job = ground
-            .submit_shells(&[
-                (
-                    "change",
-                    "echo changed >> file; printf 'b\\0c' > new; rm -f d/two",
-                    json!({}),
-                ),
-                (
-                    "asks",
-                    "test -e marker && ls && cat file",
-                    json!({ "on_failure": "ask_human" }),
-                ),
-                ("last", "cmp new new && touch done", json!({})),
-            ])
-            .await;
-        let state = format!("select state from job where id = '{job}'");
-        until(async || (ask(&ground.pool, &state).await == "awaiting_approval").then_some(())).await;
-        std::fs::remove_dir_all(ground.directory.join(format!("workspaces/{job}"))).unwrap();
-        // The project goes on meanwhile; the job does not.
-        if project == REPOSITORY {
-            ground.project("echo elsewhere > file && git commit -qam later");
-        }
-        let word = Word {
-            decision: Decision::Approved,
-            comment: None,
-            prompt: None,
-            attempt: None,
-        };
-        // Its answer is in the workspace that is made again, as one of a person who has only the patch would be.
-        ground.decide(job, &word).await;
-        let asked_again = format!("select count(*) = 2 from approval where job_id = '{job}'");
-        until(async || (ask(&ground.pool, &asked_again).await == "true").then_some(())).await;
-        let work = ground.directory.join(format!("workspaces/{job}/work"));
-        assert!(
-            std::fs::read_to_string(work.join("file"))
-                .unwrap()
-                .ends_with("changed\n")
-        );
-        assert_eq!(std::fs::read(work.join("new")).unwrap(), b"b\0c");
-        assert!(!work.join("d/two").exists());
-        std::fs::write(work.join("marker"), "").unwrap();
-        ground.decide(job, &word).await;
-        assert_eq!(
-            ground.end(job).await,
-            "succeeded",
-            "{}",
-            ground.log(job, "stderr").await
-        );
-        assert!(
-            ground
-                .log(job, "system")
-                .await
-                .contains("the job's workspace was gone: it was made again")
-        );
-        let origins = format!("select count(*) from workspace where job_id = '{job}'");
-        assert_eq!(ask(&ground.pool, &origins).await, "1");
-    }
-}
-
-#[tokio::test]
-async fn a_workspace_cannot_be_made_again_from_what_is_not_there_any_more() {
-    let Some(ground) = Ground::sandboxed(&[]).await else {
-        return;
-    };
-    ground.project(REPOSITORY);
-    let job = ground
-        .submit_shells(&[("asks", "exit 1", json!({ "on_failure": "ask_human" }))])
-        .await;
-    let state = format!("select state from job where id = '{job}'");
-    until(async || (ask(&ground.pool, &state).await == "awaiting_approval").then_some(())).await;
-    std::fs::remove_dir_all(ground.directory.join(format!("workspaces/{job}"))).unwrap();
-    ground.project("rm -rf .git && git init -q . && git add -A && git commit -qm other");
-    ground
-        .decide(
-            job,
-            &Word {
-                decision: Decision::Approved,
-                comment: None,
-                prompt: None,
-                attempt: None,
-            },
-        )
-        .await;
-    assert_eq!(ground.end(job).await, "failed workspace");
-    let message = ask(
-        &ground.pool,
-        &format!("select message from job where id = '{job}'"),
-    )
-    .await;
-    assert!(
-        message.contains("which the job began with, is no longer in the project"),
-        "{message}"
-    );
-}
-
-#[tokio::test]
 async fn a_secret_in_a_file_fails_the_step_and_is_kept_nowhere() {
     let secret = "correct-horse-battery";
     let environment = [
@@ -490,98 +383,4 @@ async fn a_patch_that_is_too_large_is_not_kept_and_the_step_says_so() {
     .await;
     assert!(message.contains("raise MAX_ARTIFACT_MB"), "{message}");
     assert!(!ground.artifact_path(job, "steps/large/patch.diff").exists());
-}
-
-#[tokio::test]
-async fn artifacts_say_the_same_as_the_tables_and_rows_say_the_same_as_files() {
-    let ground = Ground::bare(&[]).await;
-    let (job, end) = ground
-        .steps(&[
-            (
-                "speak",
-                "printf '\\033[31mred\\033[0m\\n'; echo kept > file",
-                json!({}),
-            ),
-            ("fail", "echo no >&2; exit 3", json!({})),
-        ])
-        .await;
-    assert_eq!(end, "failed exit_nonzero");
-    let document = serde_json::to_value(orchestrator::api::document()).unwrap();
-    let schemas = &document["components"]["schemas"];
-    let result: Value = serde_json::from_slice(&ground.artifact(job, "steps/fail/result.json")).unwrap();
-    fits(&result, &schemas["StepResult"], schemas);
-    assert_eq!(
-        (&result["status"], &result["code"], &result["exit_code"]),
-        (&json!("failed"), &json!("exit_nonzero"), &json!(3))
-    );
-    let result: Value = serde_json::from_slice(&ground.artifact(job, "result.json")).unwrap();
-    fits(&result, &schemas["JobResult"], schemas);
-    assert_eq!(
-        (&result["state"], &result["steps"][0]["status"]),
-        (&json!("failed"), &json!("succeeded"))
-    );
-    assert_eq!(result["steps"].as_array().unwrap().len(), 2);
-    assert_eq!(
-        ground.artifact(job, "steps/speak/logs.txt"),
-        b"SANDBOX=off: steps run without a sandbox\nred\n"
-    );
-    assert!(
-        String::from_utf8(ground.artifact(job, "logs.txt"))
-            .unwrap()
-            .ends_with("red\nno\nstep fail: `sh` exited with code 3; the log of the step says why.\n")
-    );
-    assert!(
-        String::from_utf8(ground.artifact(job, "report.md"))
-            .unwrap()
-            .contains("## Step fail: failed")
-    );
-    for name in ["job.json", "context.json"] {
-        let _: Value = serde_json::from_slice(&ground.artifact(job, name)).unwrap();
-    }
-    let rows = ask(&ground.pool, &format!("select string_agg(path || ' ' || size || ' ' || encode(sha256, 'hex'), E'\\n' order by path collate \"C\") from artifact where job_id = '{job}'")).await;
-    let files = format!(
-        "cd artifacts/{job} && find . -type f | sed 's,^./,,' | LC_ALL=C sort | while read -r f; do echo \"$f $(stat -c %s $f) $(sha256sum < $f | cut -d ' ' -f 1)\"; done > ../listed"
-    );
-    shell(&ground.directory, &files);
-    assert_eq!(
-        rows,
-        std::fs::read_to_string(ground.directory.join("artifacts/listed"))
-            .unwrap()
-            .trim_end()
-    );
-}
-
-/// Every field that must be there is, none that is not known is, and each is of its kind.
-fn fits(value: &Value, schema: &Value, schemas: &Value) {
-    let fields = value.as_object().unwrap();
-    let known = schema["properties"].as_object().unwrap();
-    for needed in schema["required"].as_array().unwrap() {
-        assert!(
-            fields.contains_key(needed.as_str().unwrap()),
-            "{needed} in {value}"
-        );
-    }
-    for (name, value) in fields {
-        let field = known
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} is not in {schema}"));
-        let kinds: Vec<&str> = match &field["type"] {
-            Value::String(kind) => vec![kind],
-            Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-            _ => continue,
-        };
-        let kind = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "boolean",
-            Value::Number(_) => "integer",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        assert!(kinds.contains(&kind), "{name}: {value} is no {kinds:?}");
-        if let (Value::Array(items), Some(of)) = (value, field["items"]["$ref"].as_str()) {
-            let of = &schemas[of.rsplit('/').next().unwrap()];
-            items.iter().for_each(|item| fits(item, of, schemas));
-        }
-    }
 }

@@ -3,21 +3,21 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::confinement::HOG;
 use super::runner::Ground;
 use super::workspace::shell;
 use super::{eventually, mark, marked};
-use crate::support::{ask, until};
+use crate::support::until;
 
 /// A shell step's argv.
-fn sh<'a>(script: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+pub(super) fn sh<'a>(script: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
     [&["sh", "-c", script, "sh"], arguments].concat()
 }
 
 /// What a step prints that must succeed.
-async fn says(ground: &Ground, script: &str, arguments: &[&str]) -> String {
+pub(super) async fn says(ground: &Ground, script: &str, arguments: &[&str]) -> String {
     let job = ground.submit(&sh(script, arguments)).await;
     let end = ground.end(job).await;
     let said = ground.log(job, "stdout").await;
@@ -311,36 +311,6 @@ async fn a_library_named_by_the_step_is_not_loaded_into_the_wrapper() {
 }
 
 #[tokio::test]
-async fn a_sandbox_that_cannot_be_set_up_is_a_refusal() {
-    for broken in ["no-such-wrapper", "/bin/false"] {
-        let ground = Ground::new(&[("SANDBOX_WRAPPER", broken)]).await;
-        let job = ground.submit(&["true"]).await;
-        assert_eq!(ground.end(job).await, "failed policy");
-        let message = ask(
-            &ground.pool,
-            &format!("select message from job where id = '{job}'"),
-        )
-        .await;
-        assert!(message.contains("No sandbox could be set up"), "{message}");
-    }
-}
-
-#[tokio::test]
-async fn without_a_sandbox_every_job_says_so_and_one_that_asks_for_it_is_refused() {
-    let ground = Ground::new(&[("SANDBOX", "off")]).await;
-    let job = ground.submit(&["true"]).await;
-    assert_eq!(ground.end(job).await, "succeeded");
-    assert_eq!(
-        ground.log(job, "system").await,
-        "SANDBOX=off: steps run without a sandbox\n"
-    );
-    for policy in [json!({ "sandbox": true }), json!({ "network": "deny" })] as [Value; 2] {
-        let job = ground.submit_with(&["true"], &policy).await;
-        assert_eq!(ground.end(job).await, "failed policy");
-    }
-}
-
-#[tokio::test]
 async fn another_jobs_workspace_artifacts_and_repository_are_not_there() {
     let Some(ground) = Ground::sandboxed(&[]).await else {
         return;
@@ -419,131 +389,4 @@ for bits in (0o4755, 0o2755):
         "{}",
         ground.log(job, "stderr").await
     );
-}
-
-#[tokio::test]
-async fn a_step_that_fills_the_disk_is_ended_before_it_is_full() {
-    let Some(disk) = Disk::mount("64m") else {
-        return;
-    };
-    let workspaces = disk.0.join("workspaces");
-    let environment = [
-        ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
-        ("WORKSPACES_MIN_FREE_MB", "20"),
-        ("STEP_FILE_MB", "2"),
-    ];
-    let Some(ground) = Ground::sandboxed(&environment).await else {
-        return;
-    };
-    let one = "head -c 5000000 /dev/zero > large; stat -c %s large";
-    let size: u64 = says(&ground, one, &[]).await.trim().parse().unwrap();
-    assert!(size <= 2_000_000, "{size}");
-    // Quickly to where there is little left, and then so that whoever looks now and then has the time to.
-    let fill = "n=0; while [ $n -lt 40 ]; do n=$((n + 1)); head -c 1000000 /dev/zero > f$n; done
-                while :; do n=$((n + 1)); head -c 100000 /dev/zero > f$n; sleep 0.05; done";
-    let job = ground.submit(&sh(fill, &[])).await;
-    assert_eq!(ground.end(job).await, "failed output_limit");
-    let message = ask(
-        &ground.pool,
-        &format!("select message from job where id = '{job}'"),
-    )
-    .await;
-    assert!(message.contains("WORKSPACES_MIN_FREE_MB"), "{message}");
-    let room = rustix::fs::statvfs(&workspaces).unwrap();
-    let free = room.f_bavail * room.f_frsize;
-    assert!(free > 1_000_000, "the disk was filled: {free}");
-    // What ended jobs left is deleted for it before its time.
-    until(async || {
-        let room = rustix::fs::statvfs(&workspaces).unwrap();
-        (room.f_bavail * room.f_frsize > 50_000_000).then_some(())
-    })
-    .await;
-    assert_eq!(says(&ground, "echo again", &[]).await.trim(), "again");
-}
-
-#[tokio::test]
-async fn nothing_is_begun_where_there_is_no_room() {
-    let Some(ground) = Ground::sandboxed(&[("WORKSPACES_MIN_FREE_MB", "100000000")]).await else {
-        return;
-    };
-    let job = ground.submit(&sh("echo never", &[])).await;
-    assert_eq!(ground.end(job).await, "failed output_limit");
-    assert_eq!(ground.log(job, "stdout").await, "null");
-}
-
-/// A small file system in memory; `None` where this may not mount one, which is said.
-struct Disk(std::path::PathBuf);
-
-impl Disk {
-    fn mount(size: &str) -> Option<Self> {
-        let directory = crate::support::scratch().to_path_buf();
-        std::fs::create_dir_all(&directory).unwrap();
-        let done = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "tmpfs"])
-            .arg(&directory)
-            .output();
-        if !done.is_ok_and(|done| done.status.success()) {
-            eprintln!("not tried: a file system can be mounted by root only");
-            return None;
-        }
-        Some(Self(directory))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(&self.0)
-            .output();
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
-#[tokio::test]
-async fn a_sandbox_that_an_administrator_turned_off_for_a_project_is_off_for_that_one_and_said() {
-    for environment in [&[][..], &[("SANDBOX_WRAPPER", "/bin/false")]] {
-        let Some(ground) = Ground::sandboxed(environment).await else {
-            return;
-        };
-        ground.project("git init -q . && echo one > file && git add -A && git commit -qm first");
-        crate::support::tell(&ground.pool, "update project set sandbox = false").await;
-        let job = ground
-            .submit(&sh("cat file; echo two > file; cat /proc/1/comm", &[]))
-            .await;
-        assert_eq!(
-            ground.end(job).await,
-            "succeeded",
-            "{}",
-            ground.log(job, "system").await
-        );
-        assert!(!ground.log(job, "stdout").await.contains("bwrap"));
-        assert!(
-            ground.log(job, "system").await.contains(
-                "an administrator has turned the sandbox off for this project: steps run without one"
-            )
-        );
-        assert!(
-            String::from_utf8(ground.artifact(job, "patch.diff"))
-                .unwrap()
-                .contains("+two")
-        );
-        // Who asks for one, or for what only one can give, is not given less.
-        for policy in [json!({ "sandbox": true }), json!({ "network": "deny" })] as [Value; 2] {
-            let job = ground.submit_with(&["true"], &policy).await;
-            let expected = match environment.is_empty() && policy["sandbox"] == true {
-                true => "succeeded",
-                false => "failed policy",
-            };
-            assert_eq!(ground.end(job).await, expected, "{policy} {environment:?}");
-        }
-        crate::support::tell(&ground.pool, "update project set sandbox = true").await;
-        let job = ground.submit(&["true"]).await;
-        let expected = if environment.is_empty() {
-            "succeeded"
-        } else {
-            "failed policy"
-        };
-        assert_eq!(ground.end(job).await, expected);
-    }
 }
