@@ -25,7 +25,9 @@ impl From<control::Error> for Problem {
     fn from(error: control::Error) -> Self {
         match error {
             control::Error::Unknown(_) => Self::new(Kind::NotFound, error.to_string()),
-            control::Error::State { .. } => Self::new(Kind::WrongState, error.to_string()),
+            control::Error::State { .. } | control::Error::Need { .. } => {
+                Self::new(Kind::WrongState, error.to_string())
+            }
             control::Error::Prompt(_) => Self::body(vec![Violation::new("prompt", error.to_string())]),
             control::Error::Question { .. } | control::Error::UniqueKey(_) => {
                 Self::new(Kind::WrongState, error.to_string())
@@ -61,14 +63,15 @@ pub(super) async fn cancel(
 /// Retry a job
 ///
 /// A job that failed or was cancelled goes on, with a new attempt, at the step that did not succeed.
-/// What it did before stays on record.
+/// What it did before stays on record. One that needs jobs which have not succeeded waits for them; when one of
+/// those failed or was cancelled, retry that one first.
 #[utoipa::path(
     post,
     path = "/api/v1/jobs/{id}/retry",
     operation_id = "retryJob",
     tag = "jobs",
     params(("id" = JobId, Path, description = "The job")),
-    responses((status = 200, description = "The job is in its queue again", body = Acted)),
+    responses((status = 200, description = "The job is in its queue again, or waits for what it needs", body = Acted)),
     security(("bearer" = ["operate"])),
     extensions(("x-problems" = json!(["wrong_state"]))),
 )]

@@ -1,13 +1,12 @@
 //! What operators do: cancel, retry, pause, drain.
 
-use std::collections::BTreeSet;
-
 use super::authenticate::Caller;
 use super::follow::{admit_all, follow};
 use super::hint::Hints;
 use crate::domain::approval::{Decision, Word};
 use crate::domain::id::{JobId, RunnerId};
 use crate::domain::job::JobState;
+use crate::store::control::Retried;
 use crate::store::listen::{self, notify};
 use crate::store::{self, Pool};
 
@@ -45,6 +44,16 @@ pub enum Error {
         "another job that has not ended holds the unique key of job {0}; cancel that one first, or wait for its end"
     )]
     UniqueKey(JobId),
+    /// What the job needs did not succeed.
+    #[error("job {job} needs job {need}, which is {state}; retry that one first, then this one waits for it")]
+    Need {
+        /// The job.
+        job: JobId,
+        /// What it needs.
+        need: JobId,
+        /// Where that is.
+        state: JobState,
+    },
     /// PostgreSQL refused or is away.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -60,13 +69,10 @@ pub async fn cancel(pool: &Pool, hints: &Hints, caller: &Caller, job: JobId) -> 
     let met = store::control::cancel(pool, job, caller.projects.as_deref(), &caller.actor).await?;
     let met = met.ok_or_else(|| Error::Unknown(format!("job {job}")))?;
     if let Some(runner) = met.runner {
-        // A hint: the runner's next renewal, a third of its lease away at most, finds the same.
-        if let Err(error) = notify(pool, listen::CONTROL, &[runner.to_string()]).await {
-            tracing::debug!(error = %error, "the runner hears of the cancellation when it renews its lease");
-        }
+        tell(pool, runner).await;
     }
     if let Some(ended) = &met.ended {
-        follow(pool, hints, std::slice::from_ref(ended)).await?;
+        afterwards(follow(pool, hints, std::slice::from_ref(ended))).await;
         return Ok(JobState::Cancelled);
     }
     match met.before {
@@ -80,37 +86,56 @@ pub async fn cancel(pool: &Pool, hints: &Hints, caller: &Caller, job: JobId) -> 
 }
 
 /// Brings back a job that failed or was cancelled: it goes on, with a new attempt, at the step that
-/// did not succeed. Answers with the state it is in now.
+/// did not succeed, once all it needs has succeeded. Answers with the state it is in now.
 ///
 /// # Errors
 ///
-/// [`Error::Unknown`]; [`Error::State`] when the job succeeded or has not ended; [`Error::UniqueKey`].
+/// [`Error::Unknown`]; [`Error::State`] when the job succeeded or has not ended; [`Error::Need`]; [`Error::UniqueKey`].
 pub async fn retry(pool: &Pool, hints: &Hints, caller: &Caller, job: JobId) -> Result<JobState, Error> {
-    let met = store::control::retry(pool, job, caller.projects.as_deref(), &caller.actor).await;
-    let met = match met {
-        Err(error) if error.constraint() == Some("job_unique_key_is_held_once") => {
+    let met = match brought_back(pool, caller, job).await {
+        Err(Error::Store(error)) if error.constraint() == Some("job_unique_key_is_held_once") => {
             return Err(Error::UniqueKey(job));
         }
-        met => met?.ok_or_else(|| Error::Unknown(format!("job {job}")))?,
+        met => met?,
     };
-    if !matches!(met.before, JobState::Failed | JobState::Cancelled) {
+    let Some(after) = met.after else {
         let remedy = "only a job that failed or was cancelled can be retried";
         return Err(Error::State {
             job,
             state: met.before,
             remedy,
         });
+    };
+    met.queue.iter().for_each(|queue| hints.work(queue));
+    afterwards(admit_all(pool, hints, met.gates.into_iter().collect())).await;
+    Ok(after)
+}
+
+/// Retries the job, and lets it wait for what it needs.
+async fn brought_back(pool: &Pool, caller: &Caller, job: JobId) -> Result<Retried, Error> {
+    let (projects, actor) = (caller.projects.as_deref(), &caller.actor);
+    let unknown = || Error::Unknown(format!("job {job}"));
+    // What has succeeded stays so.
+    let unmet = store::need::unmet(pool, job).await?;
+    if unmet.is_empty() {
+        let met = store::control::retry(pool, job, projects, actor, &[]).await?;
+        return met.ok_or_else(unknown);
     }
-    match &met.queue {
-        Some(queue) => {
-            hints.work(queue);
-            Ok(JobState::Available)
-        }
-        None => {
-            admit_all(pool, hints, met.gates.into_iter().collect::<BTreeSet<_>>()).await?;
-            Ok(JobState::Scheduled)
-        }
+    let mut transaction = pool.begin().await.map_err(store::Error::from)?;
+    let needs = unmet.iter().map(|(need, _)| *need);
+    // In the order of ids, as whoever holds several jobs.
+    store::need::hold(&mut *transaction, &needs.chain([job]).collect::<Vec<_>>()).await?;
+    let unmet = store::need::unmet(&mut *transaction, job).await?;
+    let needs: Vec<JobId> = unmet.iter().map(|(need, _)| *need).collect();
+    let met = store::control::retry(&mut *transaction, job, projects, actor, &needs).await?;
+    let met = met.ok_or_else(unknown)?;
+    let over = unmet.iter().find(|(_, state)| state.is_terminal());
+    if let (Some((need, state)), Some(_)) = (over, met.after) {
+        let (need, state) = (*need, *state);
+        return Err(Error::Need { job, need, state });
     }
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(met)
 }
 
 /// Pauses a queue, so that nothing of it is claimed, or opens it again. Answers whether that changed anything.
@@ -139,7 +164,10 @@ pub async fn pause_queue(
 /// [`Error::Unknown`] when there is no such session, or it has ended.
 pub async fn drain(pool: &Pool, caller: &Caller, runner: RunnerId) -> Result<(), Error> {
     match store::control::drain(pool, runner, &caller.actor).await? {
-        true => Ok(notify(pool, listen::CONTROL, &[runner.to_string()]).await?),
+        true => {
+            tell(pool, runner).await;
+            Ok(())
+        }
         false => Err(Error::Unknown(format!("runner {runner}"))),
     }
 }
@@ -168,9 +196,9 @@ pub async fn decide(
             hints.work(queue);
         }
         if let Some(ended) = &met.ended {
-            follow(pool, hints, std::slice::from_ref(ended)).await?;
+            afterwards(follow(pool, hints, std::slice::from_ref(ended))).await;
         }
-        admit_all(pool, hints, met.gates.into_iter().collect::<BTreeSet<_>>()).await?;
+        afterwards(admit_all(pool, hints, met.gates.into_iter().collect())).await;
         return Ok(met.after);
     }
     let (state, said_before) = (met.before, met.asked.and_then(|(_, decision)| decision));
@@ -191,6 +219,20 @@ pub async fn decide(
         _ => "only a job that is awaiting_approval can be approved or rejected",
     };
     Err(Error::State { job, state, remedy })
+}
+
+/// Hints a session that something is asked of it: its next renewal, a third of its lease away at most, finds the same.
+async fn tell(pool: &Pool, runner: RunnerId) {
+    if let Err(error) = notify(pool, listen::CONTROL, &[runner.to_string()]).await {
+        tracing::debug!(error = %error, "the runner hears of it when it renews its lease");
+    }
+}
+
+/// What follows from what is committed, and so is the answer whatever comes of this.
+async fn afterwards(following: impl Future<Output = store::Result<()>>) {
+    if let Err(error) = following.await {
+        tracing::warn!(error = %error, "what follows waits for the scheduler");
+    }
 }
 
 /// Only an agent is asked anything.

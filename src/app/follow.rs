@@ -25,6 +25,8 @@ const GATES: u32 = 1000;
 ///
 /// [`store::Error`] when PostgreSQL is away; the next tick does what is left.
 pub async fn follow(pool: &Pool, hints: &Hints, ended: &[Ended]) -> Result<()> {
+    let queues = ended.iter().filter_map(|ended| ended.queue.as_deref());
+    queues.for_each(|queue| hints.work(queue));
     let needed: Vec<JobId> = ended
         .iter()
         .filter(|ended| ended.needed)
@@ -38,9 +40,13 @@ pub async fn follow(pool: &Pool, hints: &Hints, ended: &[Ended]) -> Result<()> {
     admit_all(pool, hints, gates).await
 }
 
-/// Lets everybody hear who waits for the end of these jobs. Schedules first: when both have heard, the
-/// jobs are marked as told.
-async fn hear(pool: &Pool, hints: &Hints, ended: Vec<JobId>) -> Result<()> {
+/// Lets everybody hear who waits for the end of these jobs; those that have not ended are passed over. Schedules first: when
+/// both have heard, the jobs are marked as told.
+///
+/// # Errors
+///
+/// As [`follow`].
+pub(super) async fn hear(pool: &Pool, hints: &Hints, ended: Vec<JobId>) -> Result<()> {
     if ended.is_empty() {
         return Ok(());
     }
@@ -49,11 +55,7 @@ async fn hear(pool: &Pool, hints: &Hints, ended: Vec<JobId>) -> Result<()> {
 }
 
 /// Moves the jobs that need `needs`, those that were cancelled by that moving others in turn.
-///
-/// # Errors
-///
-/// As [`follow`].
-pub async fn release(pool: &Pool, hints: &Hints, mut needs: Vec<JobId>) -> Result<()> {
+async fn release(pool: &Pool, hints: &Hints, mut needs: Vec<JobId>) -> Result<()> {
     while !needs.is_empty() {
         let mut transaction = pool.begin().await?;
         store::need::hold(&mut *transaction, &needs).await?;

@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-pub use company::{Company, Going, One};
+pub use company::{Company, Going, Last, Present};
 
 /// Most questions that wait; whoever asks then waits to be let in.
 const WAITING: usize = 1024;
@@ -86,9 +86,7 @@ pub struct Waiting<T> {
     receiver: mpsc::Receiver<T>,
     most: usize,
     company: Company,
-    /// How much was taken the last time, and when.
-    last: usize,
-    at: Instant,
+    last: Last,
 }
 
 impl<T> Waiting<T> {
@@ -99,8 +97,7 @@ impl<T> Waiting<T> {
             receiver,
             most,
             company,
-            last: 0,
-            at: Instant::now(),
+            last: Last::now(0),
         }
     }
 
@@ -108,7 +105,7 @@ impl<T> Waiting<T> {
     /// any more.
     pub async fn take(&mut self, taken: &mut Vec<T>) {
         self.receiver.recv_many(taken, self.most).await;
-        let company = self.company.after(self.last, self.at, Instant::now());
+        let company = self.company.after(self.last, Instant::now());
         while (1..self.most).contains(&taken.len())
             && let Some(until) = company.until(taken.len())
         {
@@ -119,7 +116,7 @@ impl<T> Waiting<T> {
                 Ok(0) | Err(_) => break,
             }
         }
-        (self.last, self.at) = (taken.len(), Instant::now());
+        self.last = Last::now(taken.len());
     }
 }
 
@@ -207,9 +204,9 @@ mod tests {
         }
     }
 
-    /// What is taken where `before` wait already and `then` come one after the other, after a time when `last` came, which
+    /// What is taken where `before` wait already and `then` come one after the other, after a time when `number` came, which
     /// was as long ago as `at` says.
-    async fn taken(before: u32, then: u32, last: usize, most: usize, at: Instant) -> usize {
+    async fn taken(before: u32, then: u32, number: usize, most: usize, at: Instant) -> usize {
         let (sender, receiver) = mpsc::channel(100);
         for question in 0..before {
             sender.send(question).await.unwrap();
@@ -222,14 +219,14 @@ mod tests {
             std::future::pending::<()>().await;
         });
         let going = Going::default();
-        let _all: Vec<_> = (0..24).map(|_| going.one()).collect();
+        let _all: Vec<_> = (0..24).map(|_| going.enter()).collect();
         let mut waiting = Waiting::new(receiver, most, Company::Paced(going));
-        (waiting.last, waiting.at) = (last, at);
+        waiting.last = Last { number, at };
         let mut taken = Vec::new();
         waiting.take(&mut taken).await;
         asking.abort();
-        assert_eq!(waiting.last, taken.len());
-        assert!(waiting.at != at);
+        assert_eq!(waiting.last.number, taken.len());
+        assert!(waiting.last.at != at);
         taken.len()
     }
 
@@ -249,7 +246,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel::<u32>(1);
         drop(sender);
         let mut waiting = Waiting::new(receiver, 100, Company::AsBefore);
-        waiting.last = 8;
+        waiting.last = Last::now(8);
         let mut taken = Vec::new();
         waiting.take(&mut taken).await;
         assert!(taken.is_empty());

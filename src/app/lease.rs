@@ -7,6 +7,7 @@ mod origins;
 mod output;
 mod short;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::store::claim::{Claimed, Place};
 use crate::store::history::Answer;
 use crate::store::log::{NewLine, Output};
 use crate::store::runner::{NewSession, Renewed};
-use crate::store::settle::Settlement;
+use crate::store::settle::{Ended, Settlement};
 use crate::store::usage::Told;
 use crate::store::{self, Pool, Result};
 use bundles::Bundles;
@@ -227,19 +228,39 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`store::Error`] when PostgreSQL is away; settling again is safe.
+    /// [`store::Error`] when PostgreSQL is away: then [`Self::settle_again`].
     pub async fn settle(&self, batch: &[Settlement]) -> Result<Vec<JobId>> {
+        let settled = self.settled(batch).await?;
+        Ok(self.follow(&settled).await)
+    }
+
+    /// The same after a try whose answer may have been lost: what that one ended is in the answer as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::settle`].
+    pub async fn settle_again(&self, batch: &[Settlement]) -> Result<Vec<JobId>> {
+        let mut settled = self.settled(batch).await?;
+        let there: HashSet<JobId> = settled.iter().map(|ended| ended.job).collect();
+        let fences = batch.iter().map(|settlement| settlement.fence);
+        let missing: Vec<Fence> = fences.filter(|fence| !there.contains(&fence.job)).collect();
+        settled.extend(store::settle::ended_before(&self.pool, self.id, &missing).await?);
+        Ok(self.follow(&settled).await)
+    }
+
+    async fn settled(&self, batch: &[Settlement]) -> Result<Vec<Ended>> {
         let begun = std::time::Instant::now();
         let settled = store::settle::settle(&self.pool, self.id, batch).await?;
         metrics::histogram!("orchestrator_settle_seconds").record(begun.elapsed());
-        if settled
-            .iter()
-            .any(|ended| ended.needed || !ended.gates.is_empty())
-            && let Err(error) = follow(&self.pool, &self.hints, &settled).await
-        {
+        Ok(settled)
+    }
+
+    /// Lets what waited for these jobs go on; answers with them.
+    async fn follow(&self, settled: &[Ended]) -> Vec<JobId> {
+        if let Err(error) = follow(&self.pool, &self.hints, settled).await {
             tracing::warn!(error = %error, "what waited for these jobs waits for the scheduler");
         }
-        Ok(settled.into_iter().map(|ended| ended.job).collect())
+        settled.iter().map(|ended| ended.job).collect()
     }
 
     /// Closes the session; what it still holds goes back at the next tick.

@@ -45,10 +45,6 @@ pub async fn expire(pool: &Pool, hints: &Hints, now: Instant) -> Result<Vec<Expi
     loop {
         let batch = store::expire::expire(pool, now, BATCH).await?;
         let full = batch.len() == BATCH as usize;
-        batch
-            .iter()
-            .filter(|expired| !expired.over)
-            .for_each(|expired| hints.work(&expired.queue));
         let ended: Vec<_> = batch.iter().map(|expired| expired.ended.clone()).collect();
         follow(pool, hints, &ended).await?;
         all.extend(batch);

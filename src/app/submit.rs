@@ -1,6 +1,6 @@
 //! Requests become jobs: accepted means committed, and of several all or none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use crate::domain::problem::Violation;
 use crate::domain::spec::JobSpec;
 use crate::domain::token::Scope;
 use crate::store::gate::Gate;
-use crate::store::insert::{Inserted, NewJob};
+use crate::store::insert::{Holder, Inserted, NewJob};
 use crate::store::{self, Connection, Pool};
 
 mod needs;
@@ -165,15 +165,29 @@ pub async fn submit_all(
             };
             (accepted, inserted)
         }
-        _ => {
-            let mut transaction = pool.begin().await.map_err(store::Error::from)?;
-            let put = put(&mut transaction, &mut jobs, &path).await?;
-            transaction.commit().await.map_err(store::Error::from)?;
-            put
-        }
+        _ => match put_by_themselves(pool, &mut jobs, &path).await {
+            // Others took the key of a job that is needed here between the look and the insert: theirs is meant.
+            Err(Error::Store(error)) if error.constraint() == Some("job_need_needs_id_fkey") => {
+                jobs = specs.iter().map(new).collect();
+                put_by_themselves(pool, &mut jobs, &path).await?
+            }
+            put => put?,
+        },
     };
     follow_up(pool, hints, &jobs, &inserted).await;
     Ok(accepted)
+}
+
+/// Puts jobs in, in a transaction of their own.
+async fn put_by_themselves(
+    pool: &Pool,
+    jobs: &mut [NewJob<'_>],
+    path: impl Fn(usize) -> String + Send + Sync,
+) -> Result<(Vec<Accepted>, Vec<Inserted>), Error> {
+    let mut transaction = pool.begin().await.map_err(store::Error::from)?;
+    let put = put(&mut transaction, jobs, path).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(put)
 }
 
 /// Puts jobs in within a transaction of the caller's, who calls [`follow_up`] after its commit.
@@ -216,26 +230,41 @@ async fn answers(
     inserted: &[Inserted],
 ) -> Result<Vec<Accepted>, Error> {
     let there: BTreeSet<JobId> = inserted.iter().map(|inserted| inserted.id).collect();
-    let mut answers = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        answers.push(match there.contains(&job.id) {
-            true => itself(job),
-            false => Accepted {
-                job: holder(db, job).await?,
-                repeated: true,
-            },
-        });
+    let left_out = || jobs.iter().filter(|job| !there.contains(&job.id));
+    let mut keys: BTreeMap<ProjectId, Vec<&str>> = BTreeMap::new();
+    for job in left_out() {
+        let key = job.spec.idempotency_key.as_deref();
+        keys.entry(job.project).or_default().extend(key);
     }
-    Ok(answers)
+    let mut holders = BTreeMap::new();
+    for (project, keys) in keys {
+        holders.insert(project, store::insert::holders(&mut *db, project, &keys).await?);
+    }
+    let mut held = BTreeMap::new();
+    for job in left_out() {
+        held.insert(job.id, holder(db, job, &holders[&job.project]).await?);
+    }
+    let answer = |job: &NewJob<'_>| match held.get(&job.id) {
+        None => itself(job),
+        Some(holder) => Accepted {
+            job: *holder,
+            repeated: true,
+        },
+    };
+    Ok(jobs.iter().map(answer).collect())
 }
 
-async fn holder(db: &mut Connection, job: &NewJob<'_>) -> Result<JobId, Error> {
+/// The job that holds the key of `job`, its idempotency key being held as `holders` says.
+async fn holder(
+    db: &mut Connection,
+    job: &NewJob<'_>,
+    holders: &HashMap<String, Holder>,
+) -> Result<JobId, Error> {
     let Some(key) = &job.spec.idempotency_key else {
         let unique_key = job.spec.unique_key.as_deref().unwrap_or_default();
         let holder = store::insert::unique_holder(&mut *db, job.project, unique_key).await?;
         return holder.ok_or(Error::KeyVanished);
     };
-    let holders = store::insert::holders(&mut *db, job.project, &[key]).await?;
     // Retention deleted the holder between the two looks.
     let holder = holders.get(key).ok_or(Error::KeyVanished)?;
     match holder.request_hash == job.request_hash {
@@ -272,7 +301,7 @@ pub(super) async fn follow_up(pool: &Pool, hints: &Hints, jobs: &[NewJob<'_>], i
     let needs: BTreeSet<JobId> = jobs.iter().flat_map(|job| job.needs.iter().copied()).collect();
     let followed = async {
         follow::admit_all(pool, hints, gates).await?;
-        follow::release(pool, hints, needs.into_iter().collect()).await
+        follow::hear(pool, hints, needs.into_iter().collect()).await
     };
     if let Err(error) = followed.await {
         tracing::warn!(error = %error, "accepted jobs wait for the scheduler to let them in");

@@ -14,9 +14,10 @@ use super::held::{Brake, Held, Reason};
 use super::hints::{self, Ears, Work as Wake};
 use super::lanes::{Lane, lanes};
 use super::settler::{self, Finished};
-use super::slots::{Busy, Full, Slots};
+use super::slots::{Busy, Slots};
 use super::{Settings, attempt, heartbeat};
 use crate::app::backoff::Backoff;
+use crate::app::gather::Last;
 use crate::app::lease::Session;
 use crate::domain::attempt::{Ending, Failure, Fence};
 use crate::domain::environment::DatabaseUrl;
@@ -68,7 +69,13 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
         closed.clone(),
     );
     let beating = tokio::spawn(vital(beating, work.held.clone(), work.quiet.clone()));
-    let settling = settler::settle(session.clone(), work.held.clone(), arriving, stop.hard.clone());
+    let settling = settler::settle(
+        session.clone(),
+        work.held.clone(),
+        arriving,
+        work.quiet.clone(),
+        stop.hard.clone(),
+    );
     let settling = tokio::spawn(vital(settling, work.held.clone(), work.quiet.clone()));
     let ears = Ears {
         runner: session.id,
@@ -94,7 +101,7 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
     let settled = settling.await;
     closed.cancel();
     let end = match (settled, beating.await) {
-        (Ok(Some(())), Ok(Some(end))) => end,
+        (Ok(Some(true)), Ok(Some(end))) => end,
         _ => End::LeaseLost,
     };
     match session.close().await {
@@ -149,16 +156,17 @@ impl Work {
                 }
                 match slot {
                     Some(slot) => self.claim_round(&mut lanes, slot, &mut full).await,
-                    None => Ok(true),
+                    // Look again, as soon as there is a slot.
+                    None => Ok(lanes.len().checked_sub(1)),
                 }
             };
             match round.await {
-                Ok(found) => {
+                Ok(served) => {
                     pause = Backoff::default();
-                    // The next round begins with the next lane, so that none starves another.
-                    lanes.rotate_left(1);
-                    if !found {
-                        self.quiet.run_until_cancelled(self.rest()).await;
+                    match served {
+                        // The next round begins behind the lane that gave work last, so that each has its turn.
+                        Some(last) => lanes.rotate_left(last + 1),
+                        None => drop(self.quiet.run_until_cancelled(self.rest()).await),
                     }
                 }
                 Err(error) => {
@@ -171,38 +179,36 @@ impl Work {
         }
     }
 
-    /// Claims for each lane in turn what the free slots hold; answers whether anything was found. `full` is the last
+    /// Claims for each lane in turn what the free slots hold; answers with the last that gave any. `full` is the last
     /// round, if it left none free.
     async fn claim_round(
         self: &Arc<Self>,
         lanes: &mut [Lane],
         slot: OwnedSemaphorePermit,
-        full: &mut Option<Full>,
-    ) -> crate::store::Result<bool> {
+        full: &mut Option<Last>,
+    ) -> crate::store::Result<Option<usize>> {
         let mut free = self.slots.all(slot, full.take(), &self.session.going).await;
-        let round = Full {
-            slots: free.len(),
-            at: Instant::now(),
-        };
+        let round = Last::now(free.len());
         if self.wake.take_urgent() {
             lanes.iter_mut().for_each(Lane::begin_again);
         }
-        let mut found = false;
-        for lane in lanes {
+        let mut served = None;
+        for (at, lane) in lanes.iter_mut().enumerate() {
             if self.quiet.is_cancelled() {
                 break;
             }
             let place = lane.place(Instant::now());
-            found |= self.claim_lane(lane, place, &mut free).await?;
+            let mut found = self.claim_lane(lane, place, &mut free).await?;
             if place.is_some() && !free.is_empty() {
                 found |= self.claim_lane(lane, None, &mut free).await?;
             }
+            served = if found { Some(at) } else { served };
             if free.is_empty() {
                 *full = Some(round);
                 break;
             }
         }
-        Ok(found)
+        Ok(served)
     }
 
     /// Claims what the free slots hold behind `place`, begins it, and answers whether anything was found.

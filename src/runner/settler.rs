@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::held::Held;
+use super::held::{Held, Reason};
 use crate::app::backoff::Backoff;
 use crate::app::gather::{Company, Waiting};
 use crate::app::lease::Session;
@@ -23,20 +23,22 @@ pub(super) struct Finished {
     pub(super) slot: OwnedSemaphorePermit,
 }
 
-/// Settles what arrives until every sender is gone. While the database is away it tries again and
-/// again until `hard`; what is not settled then goes back when the lease passes.
+/// Settles what arrives until every sender is gone; answers whether all of it is in the tables. While the database is away
+/// it tries again and again until `hard`. What is not settled goes back when the session is closed, so there is no use in
+/// going on with it.
 pub(super) async fn settle(
     session: Session,
     held: Held,
     finished: mpsc::Receiver<Finished>,
+    quiet: CancellationToken,
     hard: CancellationToken,
-) {
+) -> bool {
     let mut finished = Waiting::new(finished, BATCH, Company::Paced(session.going.clone()));
     let mut arrived = Vec::with_capacity(BATCH);
     loop {
         finished.take(&mut arrived).await;
         if arrived.is_empty() {
-            return;
+            return true;
         }
         let (batch, slots): (Vec<_>, Vec<_>) = arrived
             .drain(..)
@@ -49,39 +51,58 @@ pub(super) async fn settle(
         // A job is no longer ours to stop once its end is on the way; in this order, or a job
         // claimed again at once would be forgotten.
         batch.iter().for_each(|settlement| held.let_go(settlement.fence));
-        settle_batch(&session, &batch, &hard).await;
+        if !settle_batch(&session, &batch, &hard, false).await {
+            held.stop_all(Reason::LeaseLost);
+            quiet.cancel();
+            return false;
+        }
         batch.iter().for_each(|settlement| held.forget(settlement.fence));
         drop(slots);
     }
 }
 
-async fn settle_batch(session: &Session, batch: &[Settlement], hard: &CancellationToken) {
+/// Whether the batch is settled. `again`: a try before may have been carried out without being heard.
+async fn settle_batch(
+    session: &Session,
+    batch: &[Settlement],
+    hard: &CancellationToken,
+    mut again: bool,
+) -> bool {
     let mut pause = Backoff::default();
     loop {
-        match session.settle(batch).await {
-            Ok(settled) => return report(batch, &settled),
+        let settled = match again {
+            false => session.settle(batch).await,
+            true => session.settle_again(batch).await,
+        };
+        match settled {
+            Ok(settled) => {
+                report(batch, &settled);
+                return true;
+            }
             Err(error) if error.is_unavailable() && !hard.is_cancelled() => {
                 tracing::warn!(error = %error, attempts = batch.len(), "results wait for the database");
+                again = true;
                 pause.wait(hard).await;
             }
             // One row the database refuses must not take the others with it.
             Err(error) if batch.len() > 1 && !error.is_unavailable() => {
                 tracing::error!(error = %error, "a batch was refused; settling one by one");
+                let mut all = true;
                 for one in batch.chunks(1) {
-                    Box::pin(settle_batch(session, one, hard)).await;
+                    all &= Box::pin(settle_batch(session, one, hard, again)).await;
                 }
-                return;
+                return all;
             }
             // The job must end, or this session would hold it for ever.
             Err(error) if !error.is_unavailable() && batch.iter().any(|one| !is_refusal(one)) => {
                 tracing::error!(error = %error, "a result was refused by the database; its job fails");
                 let refusals: Vec<_> = batch.iter().map(refusal).collect();
-                return Box::pin(settle_batch(session, &refusals, hard)).await;
+                return Box::pin(settle_batch(session, &refusals, hard, again)).await;
             }
             Err(error) => {
                 let jobs: Vec<_> = batch.iter().map(|one| one.fence.job.to_string()).collect();
-                tracing::error!(error = %error, jobs = ?jobs, "not settled; the jobs go back when the lease passes");
-                return;
+                tracing::error!(error = %error, jobs = ?jobs, "not settled; the jobs go back when this session is closed");
+                return false;
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The slots of a runner: each runs one job at a time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::alive::Part;
-use crate::app::gather::{Company, Going, One};
+use crate::app::gather::{Company, Going, Last, Present};
 
 /// Most jobs one claim takes.
 ///
@@ -18,13 +19,15 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// A slot that runs something, for the metrics and for whoever waits for company.
 pub(super) struct Busy {
-    _one: One,
+    _present: Present,
 }
 
 impl Busy {
     pub(super) fn begin(going: &Going) -> Self {
         metrics::gauge!("orchestrator_runner_slots_busy").increment(1.0);
-        Self { _one: going.one() }
+        Self {
+            _present: going.enter(),
+        }
     }
 }
 
@@ -32,13 +35,6 @@ impl Drop for Busy {
     fn drop(&mut self) {
         metrics::gauge!("orchestrator_runner_slots_busy").decrement(1.0);
     }
-}
-
-/// A round of claims that filled all slots that were free: there may be more work.
-#[derive(Clone, Copy)]
-pub(super) struct Full {
-    pub(super) slots: usize,
-    pub(super) at: Instant,
 }
 
 /// Those that are free.
@@ -68,18 +64,19 @@ impl Slots {
         }
     }
 
-    /// The slots that are free, up to [`CLAIM`], one of which is at hand. Where the last round filled more, as many are
-    /// about to be free again: they are waited for, as [`Company`] says, so that one claim serves them all.
+    /// The slots that are free, up to [`CLAIM`], one of which is at hand. Where the `last` round of claims filled all that
+    /// were free, and more than these, as many are about to be free again: they are waited for, as [`Company`] says, so that
+    /// one claim serves them all.
     pub(super) async fn all(
         &self,
         slot: OwnedSemaphorePermit,
-        last: Option<Full>,
+        last: Option<Last>,
         going: &Going,
     ) -> Vec<OwnedSemaphorePermit> {
         let mut free = vec![slot];
         self.add_free(&mut free);
         let Some(last) = last else { return free };
-        let company = Company::Paced(going.clone()).after(last.slots, last.at.into(), Instant::now().into());
+        let company = Company::Paced(going.clone()).after(last, Instant::now());
         while free.len() < CLAIM
             && let Some(until) = company.until(free.len())
         {
@@ -108,15 +105,10 @@ mod tests {
 
     const NUMBER: u16 = 600;
 
-    fn now(slots: usize) -> Option<Full> {
-        let at = Instant::now();
-        Some(Full { slots, at })
-    }
-
     #[tokio::test]
     async fn a_claim_is_for_all_slots_that_are_free_up_to_a_bound_and_none_is_lost() {
         let (slots, going) = (Slots::new(NUMBER), Going::default());
-        for last in [None, now(1), now(CLAIM * 2)] {
+        for last in [None, Some(Last::now(1)), Some(Last::now(CLAIM * 2))] {
             let one = slots.another().unwrap();
             let free = slots.all(one, last, &going).await;
             assert_eq!(free.len(), CLAIM);
@@ -129,17 +121,17 @@ mod tests {
     async fn slots_that_are_about_to_be_free_are_waited_for_and_those_that_are_not_are_not() {
         let (slots, going) = (Slots::new(8), Going::default());
         let mut busy: Vec<_> = std::iter::from_fn(|| slots.another()).take(7).collect();
-        let full = now(4);
+        let full = Some(Last::now(4));
         let last = slots.another().unwrap();
         // None of the seven is let go: a moment ends it.
         let free = slots.all(last, full, &going).await;
         assert_eq!(free.len(), 1);
         drop(free);
-        let _going: Vec<_> = (0..8).map(|_| going.one()).collect();
+        let _going: Vec<_> = (0..8).map(|_| going.enter()).collect();
         // A quarter of eight, however long it takes them: the time for it is far ahead.
         let at = Instant::now() + Duration::from_secs(60);
         let last = slots.another().unwrap();
-        let waiting = slots.all(last, Some(Full { slots: 2, at }), &going);
+        let waiting = slots.all(last, Some(Last { number: 2, at }), &going);
         let (free, ()) = tokio::join!(waiting, async {
             tokio::task::yield_now().await;
             busy.truncate(5);

@@ -118,6 +118,7 @@ pub async fn decide(
             gates: if over { Vec::new() } else { gates.clone() },
             ended: over.then(|| Ended {
                 job,
+                queue: None,
                 needed: row.needed.unwrap_or_default(),
                 gates,
             }),

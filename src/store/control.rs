@@ -43,7 +43,8 @@ pub async fn cancel(
                    message = case when job.state <> 'running' then 'Cancelled on request before it ran to its end.' end,
                    finished_at = case when job.state <> 'running' then now() end
               from found
-             where job.id = found.id and job.state in ('blocked', 'scheduled', 'available', 'running', 'awaiting_approval')
+             -- As it was found once it was held: the scan of this update is of before.
+             where job.id = found.id and found.state in ('blocked', 'scheduled', 'available', 'running', 'awaiting_approval')
             returning job.*
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
@@ -68,6 +69,7 @@ pub async fn cancel(
             .filter(|_| row.runner_id.is_none())
             .map(|project| Ended {
                 job,
+                queue: None,
                 needed: row.needed.unwrap_or_default(),
                 gates: gates(
                     project,
@@ -96,14 +98,19 @@ pub(super) fn gates(project: uuid::Uuid, key: Option<String>, project_limited: b
 pub struct Retried {
     /// Where the job was.
     pub before: JobState,
+    /// Where it is now, if that is elsewhere.
+    pub after: Option<JobState>,
     /// Its queue, when it is available now.
     pub queue: Option<String>,
     /// The gates it waits at first, when it does.
     pub gates: Vec<Gate>,
 }
 
-/// Brings a job that failed or was cancelled back: it goes on at the step that did not succeed.
-/// `None`: there is no such job in `projects`. One in another state stays as it is.
+/// Brings a job that failed or was cancelled back: it goes on at the step that did not succeed. `None`: there is no such
+/// job in `projects`. One in another state stays as it is.
+///
+/// One that `needs` jobs which have not succeeded waits for them, see [`super::need::unmet`]: hold them and it, so that
+/// none of them ends unnoticed meanwhile.
 ///
 /// # Errors
 ///
@@ -113,16 +120,22 @@ pub async fn retry(
     job: JobId,
     projects: super::job::Reach<'_>,
     actor: &str,
+    needs: &[JobId],
 ) -> Result<Option<Retried>> {
     let projects = super::job::reach(projects);
+    let needs: Vec<_> = needs.iter().map(|id| id.0).collect();
     let row = sqlx::query!(
         r#"
         with found as materialized (
             select id, state from job where id = $1 and ($2::uuid[] is null or project_id = any ($2)) for no key update
         ), changed as (
             update job
-               set state = case when concurrency_key is not null or project_limited then 'scheduled' else 'available' end::job_state,
-                   gate = case when concurrency_key is not null then 'key' when project_limited then 'project' end,
+               set state = case when cardinality($4::uuid[]) > 0 then 'blocked'
+                                when concurrency_key is not null or project_limited then 'scheduled'
+                                else 'available' end::job_state,
+                   gate = case when cardinality($4) > 0 then null
+                               when concurrency_key is not null then 'key'
+                               when project_limited then 'project' end,
                    run_at = now(), finished_at = null, code = null, message = null, cancel_asked_at = null,
                    losses = 0, step_retries = 0, retried_after = job.attempt,
                    -- What ran all the same after the step that failed the job is not where it goes on.
@@ -132,8 +145,11 @@ pub async fn retry(
                                               order by step.attempt, step.ordinal limit 1), job.step_position),
                    needed = needed or exists (select from occurrence where job_id = job.id)
               from found
-             where job.id = found.id and job.state in ('failed', 'cancelled')
+             -- As in `cancel`.
+             where job.id = found.id and found.state in ('failed', 'cancelled')
             returning job.*
+        ), marked as (
+            update job set needed = true from changed where job.id = any ($4)
         ), unended as (
             -- Its schedule has to hear of the new end.
             update occurrence set outcome = null from changed where occurrence.job_id = changed.id
@@ -141,26 +157,30 @@ pub async fn retry(
             insert into event (project_id, job_id, attempt, kind, actor)
             select project_id, id, nullif(attempt, 0), 'job.retried', $3 from changed
         )
-        select found.state as "before!: Named<JobState>", changed.queue as "queue?", changed.gate,
-               changed.project_id as "project_id?", changed.concurrency_key, changed.project_limited as "project_limited?"
+        select found.state as "before!: Named<JobState>", changed.state as "after?: Named<JobState>", changed.queue as "queue?",
+               changed.gate, changed.project_id as "project_id?", changed.concurrency_key, changed.project_limited as "project_limited?"
           from found left join changed using (id)
         "#,
         job.0,
         projects.as_deref(),
         actor,
+        &needs,
     )
     .fetch_optional(db)
     .await?;
     Ok(row.map(|row| Retried {
         before: row.before.0,
-        queue: row.queue.filter(|_| row.gate.is_none()),
+        after: row.after.as_ref().map(|after| after.0),
+        queue: row
+            .queue
+            .filter(|_| row.after.is_some_and(|after| after.0 == JobState::Available)),
         gates: match row.project_id {
-            Some(project) => gates(
+            Some(project) if row.gate.is_some() => gates(
                 project,
                 row.concurrency_key,
                 row.project_limited.unwrap_or_default(),
             ),
-            None => Vec::new(),
+            _ => Vec::new(),
         },
     }))
 }

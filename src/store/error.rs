@@ -93,9 +93,9 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// SQLSTATEs of a server that is away, full or restarting, or of a transaction that lost a race:
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+/// SQLSTATEs of a server that is away, full, restarting or read-only for a while (its disk is full, or another has taken its
+/// place), or of a transaction that lost a race: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn passes_by_itself(code: &str) -> bool {
     let class = code.get(..2).unwrap_or_default();
-    matches!(class, "08" | "53" | "57" | "58" | "40") || code == "55P03"
+    matches!(class, "08" | "53" | "57" | "58" | "40") || matches!(code, "55P03" | "25006")
 }

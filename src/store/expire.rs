@@ -56,22 +56,20 @@ pub async fn promote(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<
     Ok(promoted.collect())
 }
 
-/// A job whose runner's lease passed.
+/// A job whose runner's session is over.
 #[derive(Clone, Debug)]
 pub struct Expired {
     /// The job.
     pub job: JobId,
     /// The attempt that was lost.
     pub attempt: i32,
-    /// Its queue.
-    pub queue: String,
     /// Whether it has no attempts left and failed.
     pub over: bool,
     /// Who may go on because of it.
     pub ended: Ended,
 }
 
-/// Takes up to `limit` jobs from sessions whose lease has passed: each goes back to its queue, or
+/// Takes up to `limit` jobs from sessions that have ended or whose lease has passed: each goes back to its queue, or
 /// fails with code `lost` once `max_attempts` runners have vanished with it. The lost attempt is
 /// kept as a row.
 ///
@@ -123,10 +121,10 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
         .map(|row| Expired {
             job: JobId(row.id),
             attempt: row.attempt,
-            queue: row.queue,
             over: row.over,
             ended: Ended {
                 job: JobId(row.id),
+                queue: (!row.over).then_some(row.queue),
                 needed: row.needed && row.over,
                 gates: gates(row.project_id, row.concurrency_key, row.project_limited),
             },

@@ -32,7 +32,8 @@ pub async fn lock(db: impl Executor<'_>, gate: &Gate) -> Result<()> {
 }
 
 /// Lets in as many jobs as there is room for under a key, in order; answers with the queues of those
-/// that became available, and with how many went on to their project's gate.
+/// that became available, and with how many went on to their project's gate. Where jobs of a key name different limits, one
+/// that must wait holds back those behind it, or those with a higher limit would never let it in.
 ///
 /// # Errors
 ///
@@ -44,19 +45,25 @@ pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> 
             select count(*) as jobs from job
              where project_id = $1 and concurrency_key = $2 and concurrency_key is not null
                and (state in ('available', 'running') or gate = 'project')
-        ), first as materialized (
+        ), waiting as (
             select id, concurrency_limit, row_number() over (order by priority desc, run_at, id) as place
               from (select id, concurrency_limit, priority, run_at from job
                      where project_id = $1 and concurrency_key = $2 and state = 'scheduled' and gate = 'key'
                      order by priority desc, run_at, id
-                     limit 1000
-                       for no key update skip locked) as first
+                     limit 1000) as waiting
+        ), chosen as materialized (
+            select id, bool_and(place + jobs <= concurrency_limit) over (order by place) as has_room from waiting, live
+        ), first as materialized (
+            -- Only who is let in is held: a thousand who wait would be written to for each.
+            select job.id from chosen join job on job.id = chosen.id
+             where has_room and job.state = 'scheduled' and job.gate = 'key'
+               for no key update of job skip locked
         ), admitted as (
             update job
                set state = case when project_limited then 'scheduled' else 'available' end::job_state,
                    gate = case when project_limited then 'project' end
-              from first, live
-             where job.id = first.id and first.place + live.jobs <= first.concurrency_limit
+              from first
+             where job.id = first.id
             returning job.id, job.project_id, job.queue, job.state
         ), logged as (
             insert into event (project_id, job_id, kind, actor)

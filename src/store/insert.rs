@@ -87,9 +87,10 @@ pub async fn insert(db: impl Executor<'_>, jobs: &[NewJob<'_>], now: Instant) ->
              where input.bearer is null or every_project or project.id = any (reached)
         ), keyed as (
             insert into job_key (project_id, key, job_id)
-            -- A job has one kind of key, or it could be left out for the other when its row is here.
+            -- A job has one kind of key, or it could be left out for the other when its row is here. Of several with the
+            -- same key in one request the first goes in, see `submit::needs`.
             select project_id, idempotency_key, id from input where idempotency_key is not null and unique_key is null
-             order by project_id, idempotency_key
+             order by project_id, idempotency_key, id
             on conflict do nothing
             returning job_id
         ), inserted as (

@@ -7,27 +7,45 @@ use super::{Executor, Result};
 use crate::domain::id::{JobId, ProjectId};
 use crate::domain::job::JobState;
 
-/// Says of jobs of `project` that another needs them; answers with those that are there. Holds their
-/// rows until the transaction ends, so that none of them ends unnoticed meanwhile.
+/// Says of jobs, each of the project it is named with, that another needs them; answers with those that are there. Holds
+/// their rows until the transaction ends, so that none of them ends unnoticed meanwhile.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn mark(db: impl Executor<'_>, project: ProjectId, needs: &[JobId]) -> Result<Vec<JobId>> {
-    let ids: Vec<_> = needs.iter().map(|id| id.0).collect();
+pub async fn mark(db: impl Executor<'_>, needs: &[(JobId, ProjectId)]) -> Result<Vec<JobId>> {
+    let (ids, projects): (Vec<_>, Vec<_>) = needs.iter().map(|(job, project)| (job.0, project.0)).unzip();
     let found = sqlx::query_scalar!(
         r#"
         with held as materialized (
-            select id from job where id = any ($1) and project_id = $2 order by id for no key update
+            select id from job
+             where id = any ($1) and (id, project_id) in (select * from unnest($1::uuid[], $2::uuid[]) as need (id, project))
+             order by id for no key update
         )
         update job set needed = true from held where job.id = held.id returning job.id
         "#,
         &ids,
-        project.0,
+        &projects,
     )
     .fetch_all(db)
     .await?;
     Ok(found.into_iter().map(JobId).collect())
+}
+
+/// What `job` needs and has not succeeded, with where it is.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn unmet(db: impl Executor<'_>, job: JobId) -> Result<Vec<(JobId, JobState)>> {
+    let rows = sqlx::query!(
+        r#"select need.id, need.state as "state: Named<JobState>" from job_need join job as need on need.id = needs_id
+            where job_id = $1 and need.state <> 'succeeded' order by need.id"#,
+        job.0,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (JobId(row.id), row.state.0)).collect())
 }
 
 /// Jobs that have ended and are needed by jobs that have not heard of it.
@@ -45,13 +63,13 @@ pub async fn unheard(db: impl Executor<'_>, limit: u32) -> Result<Vec<JobId>> {
     Ok(ids.into_iter().map(JobId).collect())
 }
 
-/// Holds ended jobs until the transaction ends, so that nobody marks them meanwhile.
+/// Holds jobs until the transaction ends, so that nobody marks or ends them meanwhile.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn hold(db: impl Executor<'_>, ended: &[JobId]) -> Result<()> {
-    let ids: Vec<_> = ended.iter().map(|id| id.0).collect();
+pub async fn hold(db: impl Executor<'_>, jobs: &[JobId]) -> Result<()> {
+    let ids: Vec<_> = jobs.iter().map(|id| id.0).collect();
     sqlx::query!(
         "select id from job where id = any ($1) order by id for no key update",
         &ids

@@ -1,8 +1,8 @@
 //! The settle: attempts end, each at most once, only by the session that holds the job.
 
 use chrono::{DateTime, Utc};
-
 use sqlx::postgres::types::PgInterval;
+use uuid::Uuid;
 
 use super::control::gates;
 use super::gate::Gate;
@@ -35,7 +35,8 @@ pub struct Settlement {
 /// settling again is safe.
 pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement]) -> Result<Vec<Ended>> {
     let columns = Columns::of(batch);
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"
         with result as (
             -- Side by side, not as a table after `from`, where each array would be laid out as a table of its own first.
@@ -65,7 +66,7 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
                    step_retries = job.step_retries + case when result.state = 'scheduled' and job.cancel_asked_at is null then 1 else 0 end
               from result
              where job.id = result.job_id and job.attempt = result.attempt and job.runner_id = $1
-            returning job.id, job.project_id, job.attempt, job.state, job.step_position, job.needed, job.concurrency_key,
+            returning job.id, job.project_id, job.queue, job.attempt, job.state, job.step_position, job.needed, job.concurrency_key,
                       job.project_limited, job.claimed_at,
                       -- Only a retry is due at another time afterwards; the statement itself still sees the row as it was.
                       case when result.state = 'scheduled' then (select before.run_at from job as before where before.id = job.id)
@@ -93,7 +94,8 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
             insert into event (project_id, job_id, attempt, kind, actor)
             select project_id, id, attempt, 'job.' || state, 'runner:' || $1::text from settled
         )
-        select id, project_id, state in ('scheduled', 'available', 'awaiting_approval') as "goes_on!", needed, concurrency_key, project_limited
+        select id, project_id, case when state = 'available' then queue end as queue,
+               state in ('scheduled', 'available', 'awaiting_approval') as "goes_on!", needed, concurrency_key, project_limited
           from settled
         "#,
         runner.0,
@@ -124,19 +126,66 @@ pub async fn settle(db: impl Executor<'_>, runner: RunnerId, batch: &[Settlement
     )
     .fetch_all(db)
     .await?;
-    let ended = rows.into_iter().map(|row| Ended {
-        job: JobId(row.id),
-        needed: row.needed && !row.goes_on,
-        gates: gates(row.project_id, row.concurrency_key, row.project_limited),
-    });
-    Ok(ended.collect())
+    Ok(rows.into_iter().map(Ended::from).collect())
 }
 
-/// An attempt that ended, and who may go on because of it.
+/// The same of the attempts among `fences` that `runner` ended before: a settle may be carried out without its answer being
+/// heard.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn ended_before(db: impl Executor<'_>, runner: RunnerId, fences: &[Fence]) -> Result<Vec<Ended>> {
+    let jobs: Vec<_> = fences.iter().map(|fence| fence.job.0).collect();
+    let attempts: Vec<_> = fences.iter().map(|fence| fence.attempt).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        select job.id, job.project_id, case when job.state = 'available' then job.queue end as queue,
+               job.finished_at is null as "goes_on!", job.needed, job.concurrency_key, job.project_limited
+          from (select unnest($2::uuid[]) as job_id, unnest($3::int[]) as number) as ended
+          join attempt on attempt.job_id = ended.job_id and attempt.number = ended.number
+          join job on job.id = ended.job_id
+         where attempt.runner_id = $1 and attempt.outcome <> 'lost'
+        "#,
+        runner.0,
+        &jobs,
+        &attempts,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(Ended::from).collect())
+}
+
+/// A job as the tables answer it.
+struct Row {
+    id: Uuid,
+    project_id: Uuid,
+    queue: Option<String>,
+    goes_on: bool,
+    needed: bool,
+    concurrency_key: Option<String>,
+    project_limited: bool,
+}
+
+impl From<Row> for Ended {
+    fn from(row: Row) -> Self {
+        Self {
+            job: JobId(row.id),
+            queue: row.queue,
+            needed: row.needed && !row.goes_on,
+            gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+        }
+    }
+}
+
+/// A job that left its place, and who may go on because of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// The job.
     pub job: JobId,
+    /// Its queue, if it may be claimed again at once.
+    pub queue: Option<String>,
     /// Whether the job has ended and others wait for that.
     pub needed: bool,
     /// Where it left room.
@@ -146,7 +195,7 @@ pub struct Ended {
 /// The batch, column by column, as `unnest` takes it.
 #[derive(Default)]
 struct Columns<'a> {
-    jobs: Vec<uuid::Uuid>,
+    jobs: Vec<Uuid>,
     attempts: Vec<i32>,
     states: Vec<&'a str>,
     outcomes: Vec<&'a str>,

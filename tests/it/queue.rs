@@ -5,6 +5,8 @@ mod limits;
 mod model;
 mod needs;
 mod operators;
+mod retries;
+mod settling;
 mod together;
 mod wakeups;
 
@@ -30,7 +32,7 @@ struct Queue {
     pool: Pool,
     hints: Hints,
     operator: Caller,
-    _database: Database,
+    database: Database,
 }
 
 impl Queue {
@@ -44,7 +46,7 @@ impl Queue {
             pool,
             hints: Hints::default(),
             operator: Caller::operator("test"),
-            _database: database,
+            database,
         }
     }
 

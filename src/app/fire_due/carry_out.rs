@@ -42,6 +42,8 @@ pub(in crate::app) async fn carry_out(
         let detail = "A later run took its place before it began (overlap: cancel_running).";
         given_up = occurrence::give_up(&mut *db, &batch.superseded, "overlap_superseded", detail).await?;
     }
+    // First, so that whoever is displaced before it began leaves its unique key to who takes its place.
+    let (runners, ended) = displaced(db, ready, batch).await?;
     let mut aftermath = Aftermath::default();
     if !batch.records.is_empty() {
         let recorded: HashSet<Recorded> = occurrence::record(&mut *db, &batch.records)
@@ -54,25 +56,35 @@ pub(in crate::app) async fn carry_out(
         aftermath = make(db, &runs, now).await?;
         aftermath.decide(&batch.records, &recorded);
     }
+    aftermath.runners.extend(runners);
+    aftermath.ended.extend(ended);
     aftermath
         .decided
         .push(("skipped", "overlap_superseded", given_up));
-    if !batch.displaced.is_empty() {
-        let actors: Vec<String> = ready.iter().map(Ready::actor).collect();
-        let jobs: Vec<(JobId, &str)> = batch
-            .displaced
-            .iter()
-            .map(|(job, of)| (*job, actors[*of].as_str()))
-            .collect();
-        for displaced in displace(&mut *db, &jobs).await? {
-            aftermath.runners.extend(displaced.runner);
-            aftermath.ended.extend(displaced.ended);
-        }
-    }
     if !batch.advances.is_empty() {
         store::schedule::advance(&mut *db, &batch.advances).await?;
     }
     Ok(aftermath)
+}
+
+/// Ends the runs that others take the place of; answers with who runs them, and with those that have ended.
+async fn displaced(
+    db: &mut Connection,
+    ready: &[Ready],
+    batch: &Batch,
+) -> Result<(Vec<RunnerId>, Vec<Ended>)> {
+    let (mut runners, mut ended) = (Vec::new(), Vec::new());
+    if batch.displaced.is_empty() {
+        return Ok((runners, ended));
+    }
+    let actors: Vec<String> = ready.iter().map(Ready::actor).collect();
+    let job = |(job, of): &(JobId, usize)| (*job, actors[*of].as_str());
+    let jobs: Vec<(JobId, &str)> = batch.displaced.iter().map(job).collect();
+    for displaced in displace(&mut *db, &jobs).await? {
+        runners.extend(displaced.runner);
+        ended.extend(displaced.ended);
+    }
+    Ok((runners, ended))
 }
 
 /// Makes the jobs of occurrences that are recorded.

@@ -26,36 +26,56 @@ pub enum Company {
     Paced(Going),
 }
 
+/// Who came the last time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// How many.
+    pub number: usize,
+    /// When.
+    pub at: Instant,
+}
+
+impl Last {
+    /// So many came just now.
+    #[must_use]
+    pub fn now(number: usize) -> Self {
+        Self {
+            number,
+            at: Instant::now(),
+        }
+    }
+}
+
 /// How many go on at the same time. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Going(Arc<AtomicUsize>);
 
 /// One of them, for as long as it lives.
 #[derive(Debug)]
-pub struct One(Going);
+pub struct Present(Going);
 
 impl Going {
     /// One more.
     #[must_use]
-    pub fn one(&self) -> One {
+    pub fn enter(&self) -> Present {
         self.0.fetch_add(1, Ordering::Relaxed);
-        One(self.clone())
+        Present(self.clone())
     }
 }
 
-impl Drop for One {
+impl Drop for Present {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Company {
-    /// What is waited for at a time that begins `now`, after one when `last` came, at `at`.
+    /// What is waited for at a time that begins `now`.
     #[must_use]
-    pub fn after(&self, last: usize, at: Instant, now: Instant) -> Awaited {
+    pub fn after(&self, Last { number, at }: Last, now: Instant) -> Awaited {
         // Nobody after one who came alone.
-        let last = match last {
-            2.. if now < at + AGO => last,
+        let last = match number {
+            2.. if now < at + AGO => number,
             _ => 0,
         };
         let enough = match self {
@@ -98,10 +118,14 @@ impl Awaited {
 mod tests {
     use super::*;
 
+    fn last(number: usize, at: Instant) -> Last {
+        Last { number, at }
+    }
+
     /// Company of so many who go on, with what keeps them going.
-    fn paced(number: usize) -> (Company, Vec<One>) {
+    fn paced(number: usize) -> (Company, Vec<Present>) {
         let going = Going::default();
-        let all = (0..number).map(|_| going.one()).collect();
+        let all = (0..number).map(|_| going.enter()).collect();
         (Company::Paced(going), all)
     }
 
@@ -109,8 +133,8 @@ mod tests {
     fn whoever_comes_after_one_who_came_alone_waits_for_nobody() {
         let now = Instant::now();
         for company in [Company::AsBefore, paced(100).0] {
-            for last in [0, 1] {
-                assert_eq!(company.after(last, now, now).until(1), None);
+            for number in [0, 1] {
+                assert_eq!(company.after(last(number, now), now).until(1), None);
             }
         }
     }
@@ -119,7 +143,7 @@ mod tests {
     fn as_many_as_before_are_waited_for_for_a_moment() {
         let now = Instant::now();
         for company in [Company::AsBefore, paced(4).0] {
-            let awaited = company.after(9, now, now);
+            let awaited = company.after(last(9, now), now);
             assert_eq!(awaited.until(8), Some(now + MOMENT));
             assert_eq!(awaited.until(9), None);
         }
@@ -129,13 +153,13 @@ mod tests {
     fn a_quarter_of_those_who_go_on_is_waited_for_until_the_pace_is_over() {
         let now = Instant::now();
         let (company, mut going) = paced(32);
-        let awaited = company.after(2, now, now + PACE / 2);
+        let awaited = company.after(last(2, now), now + PACE / 2);
         assert_eq!(awaited.until(7), Some(now + PACE));
         assert_eq!(awaited.until(8), None);
         going.truncate(12);
-        assert_eq!(company.after(2, now, now).until(3), None);
+        assert_eq!(company.after(last(2, now), now).until(3), None);
         // And no longer for more than a quarter than they would be otherwise.
-        assert_eq!(company.after(9, now, now).until(3), Some(now + MOMENT));
+        assert_eq!(company.after(last(9, now), now).until(3), Some(now + MOMENT));
     }
 
     #[test]
@@ -143,20 +167,20 @@ mod tests {
         let at = Instant::now();
         let (company, _going) = paced(32);
         let now = at + PACE * 2;
-        assert_eq!(company.after(2, at, now).until(1), Some(now + MOMENT));
+        assert_eq!(company.after(last(2, at), now).until(1), Some(now + MOMENT));
     }
 
     #[test]
     fn who_came_long_ago_says_nothing_of_who_comes() {
         let at = Instant::now();
         let (company, _going) = paced(32);
-        assert_eq!(company.after(30, at, at + AGO).until(1), None);
+        assert_eq!(company.after(last(30, at), at + AGO).until(1), None);
     }
 
     #[test]
     fn no_more_are_waited_for_than_are_worth_it() {
         let now = Instant::now();
         let (company, _going) = paced(1000);
-        assert_eq!(company.after(2, now, now).until(ENOUGH), None);
+        assert_eq!(company.after(last(2, now), now).until(ENOUGH), None);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::files::{Bundle, Content, NewFile, NotKept, key};
-use super::short;
+use super::short::{self, Length};
 use crate::app::gather::{Company, Gather, all_or_each};
 use crate::domain::ansi::Both;
 use crate::domain::attempt::Fence;
@@ -77,7 +77,7 @@ async fn all(
         .enumerate()
         .partition(|(_, (_, bundle))| held.contains(&bundle.fence));
     let written = match ours[..] {
-        [(_, (objects, bundle))] if !short::is_short(objects, bundle) => {
+        [(_, asked @ (objects, bundle))] if Length::of(asked) != Length::Short => {
             vec![long(objects, &mut transaction, bundle, lease / 3).await]
         }
         _ => {

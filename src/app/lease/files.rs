@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Session;
 use super::bundles::{self, Kept};
-use super::short;
+use super::short::Length;
 use crate::domain::attempt::Fence;
 use crate::domain::id::JobId;
 use crate::objects::Objects;
@@ -59,11 +59,6 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Whether it is all in memory.
-    pub(super) fn is_text(&self) -> bool {
-        self.files.iter().all(|file| file.content.text().is_some())
-    }
-
     pub(super) fn step(&self) -> Option<(i16, &str)> {
         let step = self.step.as_ref();
         step.map(|(ordinal, directory)| (*ordinal, directory.as_str()))
@@ -100,18 +95,18 @@ impl Session {
     /// [`NotKept`]; it may be tried again.
     pub async fn keep_files(&self, objects: &Objects, bundle: Arc<Bundle>) -> Kept {
         let asked = (objects.clone(), bundle);
-        if short::is_short(&asked.0, &asked.1) {
-            // When whoever keeps them is gone with a panic, it may have been for these: here it is their own.
-            if let Some(kept) = self.bundles.ask(asked.clone()).await {
-                return kept;
-            }
+        let length = Length::of(&asked);
+        // When whoever keeps them is gone with a panic, it may have been for these: here it is their own.
+        if length == Length::Short
+            && let Some(kept) = self.bundles.ask(asked.clone()).await
+        {
+            return kept;
         }
-        let is_soon = asked.0.is_directory() && asked.1.is_text();
         let _few = self.long.acquire().await;
         let asked = vec![asked];
-        let kept = match is_soon {
-            true => bundles::soon(&self.pool, self.id, self.lease, asked).await,
-            false => bundles::each(&self.pool, self.id, self.lease, asked).await,
+        let kept = match length {
+            Length::Short | Length::Texts => bundles::soon(&self.pool, self.id, self.lease, asked).await,
+            Length::Any => bundles::each(&self.pool, self.id, self.lease, asked).await,
         };
         kept.into_iter()
             .next()

@@ -14,7 +14,7 @@ use crate::objects::Objects;
 use crate::store::artifact::NewArtifact;
 
 /// Bytes up to which a text is short. What is sent in parts, from [`crate::objects::PART`], needs the runtime.
-const LENGTH: usize = 256 * 1024;
+const SHORT: usize = 256 * 1024;
 /// Threads that write the files of one transaction: a directory on another host takes its time for each file.
 const HANDS: usize = 4;
 /// Threads of the process: those of a directory that hangs stay until it does no more.
@@ -23,10 +23,28 @@ static THREADS: Semaphore = Semaphore::const_new(64);
 /// What was written of a bundle.
 pub(super) type Texts = Result<Vec<NewArtifact>, NotKept>;
 
-/// Whether all of it is soon written: short texts, for a directory.
-pub(super) fn is_short(objects: &Objects, bundle: &Bundle) -> bool {
-    let mut texts = bundle.files.iter().map(|file| file.content.text());
-    objects.is_directory() && texts.all(|text| text.is_some_and(|text| text.len() <= LENGTH))
+/// How long it takes to write a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Short texts for a directory.
+    Short,
+    /// Texts for a directory, some of which are not short.
+    Texts,
+    /// As long as it takes: what is in files or was printed, and whatever goes to a bucket.
+    Any,
+}
+
+impl Length {
+    pub(super) fn of((objects, bundle): &Asked) -> Self {
+        let texts = bundle.files.iter().map(|file| file.content.text());
+        match texts.collect::<Option<Vec<_>>>() {
+            Some(texts) if objects.is_directory() => match texts.iter().all(|text| text.len() <= SHORT) {
+                true => Self::Short,
+                false => Self::Texts,
+            },
+            _ => Self::Any,
+        }
+    }
 }
 
 /// Writes bundles that are short; answers in their order. Dropped before that, it goes on with no other file: another
@@ -104,10 +122,10 @@ mod tests {
     #[test]
     fn only_short_texts_are_short() {
         let directory = Objects::directory(std::path::Path::new("/nowhere"));
-        let is_short = |contents: Vec<Content>| is_short(&directory, &bundle(contents));
-        assert!(is_short(vec![text(1), text(LENGTH)]));
-        assert!(!is_short(vec![text(1), text(LENGTH + 1)]));
-        assert!(!is_short(vec![text(1), Content::Log(None)]));
+        let length = |contents: Vec<Content>| Length::of(&(directory.clone(), Arc::new(bundle(contents))));
+        assert_eq!(length(vec![text(1), text(SHORT)]), Length::Short);
+        assert_eq!(length(vec![text(1), text(SHORT + 1)]), Length::Texts);
+        assert_eq!(length(vec![text(1), Content::Log(None)]), Length::Any);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) async fn resolve(
         let sentence = format!("names {need:?}, which is no job of the project, nor the key of one here");
         Error::Invalid(vec![Violation::new(format!("{}needs", path(index)), sentence)])
     };
-    let mut outside: BTreeMap<ProjectId, BTreeMap<JobId, usize>> = BTreeMap::new();
+    let mut outside: BTreeMap<(JobId, ProjectId), usize> = BTreeMap::new();
     let mut inside: Vec<Vec<usize>> = vec![Vec::new(); jobs.len()];
     let keys = keys_here(jobs);
     for project in jobs.iter().map(|job| job.project).collect::<BTreeSet<_>>() {
@@ -33,9 +33,15 @@ pub(super) async fn resolve(
                     holders.get(need),
                     keys.get(&(project, need.clone())),
                 ) {
-                    (Ok(id), ..) => outside_one(&mut outside, project, id, index),
+                    (Ok(id), ..) => {
+                        outside.entry((id, project)).or_insert(index);
+                        id
+                    }
                     // The key may be of a repeat: then the job that is there is meant.
-                    (_, Some(holder), _) => outside_one(&mut outside, project, holder.job, index),
+                    (_, Some(holder), _) => {
+                        outside.entry((holder.job, project)).or_insert(index);
+                        holder.job
+                    }
                     (_, _, Some(other)) => {
                         inside[index].push(*other);
                         jobs[*other].needed = true;
@@ -54,25 +60,25 @@ pub(super) async fn resolve(
             sentence,
         )]));
     }
-    for (project, needs) in outside {
-        let ids: Vec<JobId> = needs.keys().copied().collect();
-        let found: BTreeSet<JobId> = store::need::mark(&mut *db, project, &ids)
-            .await?
-            .into_iter()
-            .collect();
-        if let Some((id, index)) = needs.iter().find(|(id, _)| !found.contains(id)) {
-            return Err(unknown(*index, &id.to_string()));
-        }
+    if outside.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let needed: Vec<_> = outside.keys().copied().collect();
+    let found = store::need::mark(&mut *db, &needed).await?;
+    let found: BTreeSet<JobId> = found.into_iter().collect();
+    match outside.iter().find(|((id, _), _)| !found.contains(id)) {
+        Some(((id, _), index)) => Err(unknown(*index, &id.to_string())),
+        None => Ok(()),
+    }
 }
 
 type Keys = HashMap<(ProjectId, String), usize>;
 
+/// The jobs of the request by key: of several with the same the first, which is the one that is put in.
 fn keys_here(jobs: &[NewJob<'_>]) -> Keys {
     let key =
         |(index, job): (usize, &NewJob<'_>)| Some(((job.project, job.spec.idempotency_key.clone()?), index));
-    jobs.iter().enumerate().filter_map(key).collect()
+    jobs.iter().enumerate().rev().filter_map(key).collect()
 }
 
 async fn holders(
@@ -89,16 +95,6 @@ async fn holders(
         true => Ok(HashMap::new()),
         false => Ok(store::insert::holders(db, project, &names).await?),
     }
-}
-
-fn outside_one(
-    outside: &mut BTreeMap<ProjectId, BTreeMap<JobId, usize>>,
-    project: ProjectId,
-    id: JobId,
-    index: usize,
-) -> JobId {
-    outside.entry(project).or_default().entry(id).or_insert(index);
-    id
 }
 
 /// One of the jobs that wait, through others, for themselves, if there is any.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Accepted, Error, follow_up, holder, itself, new_job, project, refused};
+use super::{Accepted, Error, answers, follow_up, itself, new_job, project, refused};
 use crate::app::authenticate::Caller;
 use crate::app::gather::{Company, Gather, all_or_each};
 use crate::app::hint::Hints;
@@ -144,5 +144,6 @@ async fn why_left_out(pool: &Pool, job: &NewJob<'_>) -> Result<JobId, Error> {
         return Err(Error::Outdated);
     }
     let mut connection = pool.acquire().await.map_err(store::Error::from)?;
-    holder(&mut connection, job).await
+    let found = answers(&mut connection, std::slice::from_ref(job), &[]).await?;
+    found.first().map(|holder| holder.job).ok_or(Error::KeyVanished)
 }

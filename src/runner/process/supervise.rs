@@ -55,6 +55,9 @@ fn prepare() -> io::Result<(OwnedFd, SignalFd)> {
     // It leads a process group if whoever started us made it one, and is out of the terminal's reach anyway.
     let _ = nix::unistd::setsid();
     fork::forget_ignored_signals();
+    // Stopped, it would not hear that the runner is gone; a runner that is killed with -9 cannot wake it.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT))?;
     // The runner hears these and decides; CHLD is read from a descriptor.
     let mut blocked = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {

@@ -59,6 +59,7 @@ pub async fn displace(db: impl Executor<'_>, jobs: &[(JobId, &str)]) -> Result<V
         runner: row.runner_id.map(RunnerId),
         ended: row.runner_id.is_none().then(|| Ended {
             job: JobId(row.id),
+            queue: None,
             needed: row.needed,
             gates: gates(row.project_id, row.concurrency_key, row.project_limited),
         }),

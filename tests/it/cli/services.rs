@@ -194,6 +194,31 @@ async fn runner_told_to_end_lets_running_steps_finish_and_claims_no_more() {
 }
 
 #[tokio::test]
+async fn runner_that_an_operator_drains_does_the_same() {
+    let house = House::new().await;
+    let (trace, go) = (house.trace("trace"), house.trace("go"));
+    let mut runner = house.runner("only", &[("RUNNER_SLOTS", "1")]);
+    let running = house.submit(json!([waits(&trace, &go)])).await;
+    lines(&trace, 1).await;
+    let waiting = house.submit(json!([waits(&trace, &go)])).await;
+    let session = ask(&house.pool, "select id from runner").await;
+    let mut drain = assert_cmd::Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+    drain
+        .args(["runners", "drain", &session])
+        .env_clear()
+        .env("DATABASE_URL", house.database.url.expose())
+        .assert()
+        .success();
+    runner.hear("asked this runner to drain");
+    std::fs::write(&go, "").unwrap();
+    assert!(runner.end().success(), "{}", runner.said());
+    assert_eq!(house.state(running).await, "succeeded");
+    assert_eq!(house.state(waiting).await, "available");
+    let open = "select count(*) from runner where ended_at is null";
+    assert_eq!(ask(&house.pool, open).await, "0");
+}
+
+#[tokio::test]
 async fn what_is_not_finished_by_the_deadline_is_handed_back_and_resumed() {
     let house = House::new().await;
     let (trace, go) = (house.trace("trace"), house.trace("go"));

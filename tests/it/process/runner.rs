@@ -1,12 +1,13 @@
 //! The same with a real runner: what reaches the tables, what the runner takes, what it leaves.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use orchestrator::app::authenticate::Caller;
 use orchestrator::app::control;
 use orchestrator::app::hint::Hints;
+use orchestrator::app::maintain::expire;
 use orchestrator::app::submit::submit;
 use orchestrator::domain::approval::Word;
 use orchestrator::domain::id::JobId;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{eventually, mark, marked};
-use crate::support::{Database, Program, Scratch, ask, database, scratch, until};
+use crate::support::{Database, Program, Scratch, ask, database, scratch, tell, until};
 
 /// A runner with a database to itself.
 pub(super) struct Ground {
@@ -231,16 +232,17 @@ async fn a_program_that_is_missing_fails_the_job_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_runner_killed_with_9_leaves_no_process_of_its_steps() {
-    killed_with_9(false).await;
+async fn a_runner_killed_with_9_leaves_no_process_whoever_of_its_processes_was_stopped() {
+    for stopped in [&[][..], &[KEEPER], &[SUPERVISOR], &[SUPERVISOR, KEEPER]] {
+        killed_with_9(stopped).await;
+    }
 }
 
-#[tokio::test]
-async fn a_runner_killed_with_9_leaves_no_process_of_a_step_whose_keeper_was_stopped() {
-    killed_with_9(true).await;
-}
+/// Who is stopped: so many processes above the step's.
+const KEEPER: usize = 0;
+const SUPERVISOR: usize = 1;
 
-async fn killed_with_9(stopped: bool) {
+async fn killed_with_9(stopped: &[usize]) {
     let mut ground = Ground::bare(&[]).await;
     let mark = mark();
     let script = r#"
@@ -249,15 +251,75 @@ async fn killed_with_9(stopped: bool) {
     let job = ground.submit(&["sh", "-c", script, "sh", &mark]).await;
     until(async || (marked(&mark).len() == 2).then_some(())).await;
     let keeper = until(async || ground.log(job, "stdout").await.trim().parse::<i32>().ok()).await;
-    if stopped {
-        kill(Pid::from_raw(keeper), Signal::SIGSTOP).unwrap();
+    let above = [keeper, parent(keeper)];
+    for place in stopped {
+        kill(Pid::from_raw(above[*place]), Signal::SIGSTOP).unwrap();
     }
     ground.runner.signal(Signal::SIGKILL);
     ground.runner.end();
     eventually("the program and its daemon end", || marked(&mark).is_empty());
-    eventually("the keeper ends", || {
-        !PathBuf::from(format!("/proc/{keeper}")).exists()
+    eventually("the keeper and the supervisor end", || {
+        above
+            .iter()
+            .all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
     });
+}
+
+fn parent(pid: i32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn ends_that_the_database_does_not_take_go_to_another_session() {
+    let ground = Ground::bare(&[]).await;
+    let refuse = "create function no() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+        create trigger no before update on job for each row when (new.finished_at is not null) execute function no()";
+    tell(&ground.pool, refuse).await;
+    let job = ground.submit(&["true"]).await;
+    let over = "select exists (select from runner where ended_at is not null)";
+    until(async || (ask(&ground.pool, over).await == "true").then_some(())).await;
+    tell(&ground.pool, "drop trigger no on job").await;
+    expire(&ground.pool, &Hints::default(), None).await.unwrap();
+    assert_eq!(ground.end(job).await, "succeeded");
+    let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
+    assert_eq!(ask(&ground.pool, history).await, "1 lost, 2 succeeded");
+}
+
+#[tokio::test]
+async fn a_late_result_changes_nothing_and_is_said_once() {
+    // Of the last step, and of one that is not.
+    for steps in [1, 2] {
+        let mut ground = Ground::bare(&[("RUNNER_RECLAIM_AFTER_SEC", "600"), ("LOG_LEVEL", "info")]).await;
+        let go = ground.directory.join("go");
+        let script = "while [ ! -e \"$0\" ]; do sleep 0.05; done";
+        let step = |id| json!({ "step_id": id, "argv": ["sh", "-c", script, go] });
+        let steps: Vec<Value> = ["first", "second"].into_iter().take(steps).map(step).collect();
+        let job = ground.submit_steps(&json!(steps), &json!({})).await;
+        let state = format!("select state from job where id = '{job}'");
+        until(async || (ask(&ground.pool, &state).await == "running").then_some(())).await;
+        // As if its lease had passed without its knowing.
+        let steal = format!(
+            "insert into runner select (jsonb_populate_record(runner, jsonb_build_object('id', gen_random_uuid()))).* from runner;
+             insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome, code)
+             select id, attempt, runner_id, run_at, claimed_at, greatest(now(), claimed_at), 'lost', 'lost' from job where id = '{job}';
+             update job set state = 'available', runner_id = null, losses = losses + 1 where id = '{job}';
+             update job set state = 'running', attempt = 2, claimed_at = now(),
+                    runner_id = (select runner.id from runner where runner.id not in (select runner_id from attempt)) where id = '{job}'"
+        );
+        tell(&ground.pool, &format!("begin; {steal}; commit")).await;
+        let all = "select string_agg(job::text, '') || (select count(*) from step) || (select count(*) from attempt)
+                     || (select count(*) from artifact) from job";
+        let before = ask(&ground.pool, all).await;
+        std::fs::write(&go, "").unwrap();
+        ground.runner.hear("result is discarded");
+        ground.runner.signal(Signal::SIGTERM);
+        ground.runner.end();
+        assert_eq!(ask(&ground.pool, all).await, before);
+        let said = ground.runner.said();
+        assert_eq!(said.matches("result is discarded").count(), 1, "{said}");
+    }
 }
 
 #[tokio::test]

@@ -111,6 +111,36 @@ async fn retry_gives_its_room_to_others_while_it_waits() {
 }
 
 #[tokio::test]
+async fn job_of_a_lower_limit_holds_back_those_behind_it_and_is_let_in_when_there_is_room() {
+    let queue = Queue::new().await;
+    let limited = |limit| json!({ "concurrency": { "key": "k", "limit": limit } });
+    let runner = queue.session(&[]).await;
+    let mut jobs = Vec::new();
+    for limit in [3, 3, 1, 3, 3] {
+        jobs.push(queue.submit(limited(limit)).await);
+    }
+    let claimed = claim(&runner, 10).await;
+    assert_eq!(claimed.len(), 2);
+    end(&runner, claimed[0], Ending::Succeeded).await;
+    assert!(claim(&runner, 10).await.is_empty());
+    end(&runner, claimed[1], Ending::Succeeded).await;
+    let claimed = claim(&runner, 10).await;
+    let claimed: Vec<_> = claimed.iter().map(|fence| fence.job).collect();
+    assert_eq!(claimed, jobs[2..]);
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_those_who_wait_for_room_there_is_not() {
+    let queue = Queue::new().await;
+    let limited = json!({ "concurrency": { "key": "k", "limit": 1 } });
+    queue.submit_all(&vec![limited.clone(); 100]).await.unwrap();
+    let untouched = "select count(*) from job where state = 'scheduled' and xmax = '0'";
+    assert_eq!(ask(&queue.pool, untouched).await, "99");
+    queue.submit(limited).await;
+    assert_eq!(ask(&queue.pool, untouched).await, "100");
+}
+
+#[tokio::test]
 async fn job_whose_time_comes_finds_its_room_itself_however_many_others_wait() {
     let queue = Queue::new().await;
     let limited = json!({ "concurrency": { "key": "k", "limit": 1 } });

@@ -83,10 +83,12 @@ async fn need_that_has_ended_already_counts_as_it_ended() {
     assert_eq!(queue.state(after_good).await, "available");
     assert_eq!(queue.state(after_bad).await, "cancelled needs_failed");
     // By hand, and one after the other, they come back.
-    retry(&queue.pool, &queue.hints, &queue.operator, bad)
-        .await
-        .unwrap();
-    assert_eq!(queue.state(bad).await, "available");
+    for (job, state) in [(bad, "available"), (after_bad, "blocked")] {
+        retry(&queue.pool, &queue.hints, &queue.operator, job)
+            .await
+            .unwrap();
+        assert_eq!(queue.state(job).await, state);
+    }
 }
 
 #[tokio::test]

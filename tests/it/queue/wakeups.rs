@@ -144,6 +144,19 @@ async fn an_insert_tells_nobody_within_its_transaction() {
 }
 
 #[tokio::test]
+async fn queues_have_their_turn_also_with_empty_ones_between_them() {
+    let ground = Ground::new().await;
+    for queue in ["a", "c"].repeat(30) {
+        ground.submit(&Hints::default(), queue).await;
+    }
+    let _runner = ground.runner(SELDOM, &["--slots", "1", "--queues", "a,b,d,c"]);
+    ground.succeeded(60).await;
+    let apart = "select max(abs(ahead)) from (
+        select sum(case queue when 'a' then 1 else -1 end) over (order by started_at, id) as ahead from job) as begun";
+    assert_eq!(ask(&ground.pool, apart).await, "1");
+}
+
+#[tokio::test]
 async fn queues_are_served_in_turn_however_much_waits_in_one_of_them() {
     let ground = Ground::new().await;
     for _ in 0..40 {

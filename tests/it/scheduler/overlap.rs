@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 use orchestrator::app::follow::sweep;
 use orchestrator::app::hint::Hints;
+use orchestrator::app::submit::submit;
 use orchestrator::domain::attempt::Ending;
+use orchestrator::domain::spec::JobSpec;
 use serde_json::json;
 
 use super::{Clockwork, at, claim, end, failed};
@@ -172,6 +174,46 @@ async fn runs_that_are_due_together_overlap_each_other() {
         decided("cancel_running").await,
         "skipped overlap_superseded, skipped overlap_superseded, fired late"
     );
+}
+
+#[tokio::test]
+async fn later_run_has_the_unique_key_of_the_one_whose_place_it_takes() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    let job = json!({ "goal": "g", "project_id": "demo", "unique_key": "one", "steps": [{ "step_id": "a", "agent": "noop" }] });
+    let fields = json!({ "overlap": "cancel_running", "job": job });
+    clock.schedule(start, "replace", "* * * * *", &fields).await;
+    for minute in 1..=3 {
+        assert_eq!(clock.fire(start + TimeDelta::minutes(minute)).await, 1);
+    }
+    let states = "select string_agg(job.state::text, ', ' order by due_at) from occurrence join job on job.id = job_id";
+    assert_eq!(clock.ask(states).await, "cancelled, cancelled, available");
+}
+
+#[tokio::test]
+async fn waiting_run_begins_also_when_somebody_needs_the_one_whose_end_nobody_heard() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    clock
+        .schedule(start, "queue", "* * * * *", &json!({ "overlap": "queue_one" }))
+        .await;
+    let session = clock.session().await;
+    clock.fire(start + TimeDelta::minutes(1)).await;
+    let first = claim(&session).await;
+    clock.fire(start + TimeDelta::minutes(2)).await;
+    // Committed, and nothing more.
+    let settlement = super::settlement(first[0], &Ending::Succeeded);
+    orchestrator::store::settle::settle(&clock.pool, session.id, &[settlement])
+        .await
+        .unwrap();
+    let spec = json!({ "goal": "g", "project_id": "demo", "needs": [first[0].job], "queue": "other",
+                       "steps": [{ "step_id": "a", "agent": "noop" }] });
+    let spec = JobSpec::read(spec.to_string().as_bytes()).unwrap();
+    submit(&clock.pool, &Hints::default(), &clock.operator, &spec)
+        .await
+        .unwrap();
+    sweep(&clock.pool, &Hints::default()).await.unwrap();
+    assert_eq!(claim(&session).await.len(), 1);
 }
 
 #[tokio::test]

@@ -173,6 +173,7 @@ impl Tables {
             // One that is held, and one of those that ended, once there are any: a schedule made them.
             let ended = [t.job, JobId(ENDED.parse().unwrap())].map(|job| Ended {
                 job,
+                queue: None,
                 needed: true,
                 gates: Vec::new(),
             });
