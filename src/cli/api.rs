@@ -56,6 +56,10 @@ impl Api {
         )?;
         let keys = self.secrets.keyring().map_err(anyhow::Error::msg)?;
         let listener = listen(&self.api).await?;
+        // Nobody is answered before it is known, unless there is no database to ask.
+        if let Ok(true) = store::database::lends_connections(&pool).await {
+            anyhow::bail!(database::LENT);
+        }
         let hints = Hints::start(pool.clone());
         let address = listener.local_addr()?;
         tokio::spawn({

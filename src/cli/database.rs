@@ -11,7 +11,7 @@ use crate::shutdown::Stop;
 use crate::store::migrate::{Fit, fit};
 use crate::store::{self, Pool};
 
-const LENT: &str = "DATABASE_URL leads to a pooler that lends connections by the transaction, where statements get \
+pub(super) const LENT: &str = "DATABASE_URL leads to a pooler that lends connections by the transaction, where statements get \
     other clients' answers: set pool_mode = session for this database in PgBouncer, or connect to PostgreSQL itself";
 
 /// The project of that alias.
@@ -53,14 +53,20 @@ pub(super) async fn refuse_lent(pool: Pool, stop: Stop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connects as `application`, with at most `connections`.
-pub(super) async fn open(url: &DatabaseUrl, application: &str, connections: u32) -> anyhow::Result<Pool> {
+/// Connects as `application`, with at most `connections`, whatever the schema is.
+pub(super) async fn reach(url: &DatabaseUrl, application: &str, connections: u32) -> anyhow::Result<Pool> {
     // A pool goes on trying, as a service must, and forgets why it could not; a person wants the reason.
     store::database::reach(url, application)
         .await
         .context("DATABASE_URL")?;
     let pool = store::database::pool(url, application, connections)?;
     anyhow::ensure!(!store::database::lends_connections(&pool).await?, LENT);
+    Ok(pool)
+}
+
+/// The same where the schema is one to work with.
+pub(super) async fn open(url: &DatabaseUrl, application: &str, connections: u32) -> anyhow::Result<Pool> {
+    let pool = reach(url, application, connections).await?;
     match fit(&pool).await? {
         Fit::Current => Ok(pool),
         // After a roll-back an operator needs these commands as much as before it, and services go on as well.

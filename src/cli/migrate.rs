@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::output;
+use super::{database, output};
 use crate::config;
 use crate::store;
 
@@ -22,7 +22,10 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let migrated = store::migrate::migrate_within(&self.database.database_url, self.lock_timeout_sec)
+        let url = &self.database.database_url;
+        // Its lock is a session's.
+        drop(database::reach(url, "orchestrator-migrate", 1).await?);
+        let migrated = store::migrate::migrate_within(url, self.lock_timeout_sec)
             .await
             .context("the schema was not migrated")?;
         match migrated.files.as_slice() {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::output;
+use super::{database, output};
 use crate::config;
-use crate::store::{self, migrate};
+use crate::store::migrate;
 
 /// Shows who holds the lock under which migrations run, and with --yes ends that session, which releases it: for a migration
 /// whose host vanished, or that hangs. What it had not committed is undone; `migrate` then goes on from there. No other
@@ -25,10 +25,7 @@ impl Unlock {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let url = &self.database.database_url;
         // Not through `database::open`: the schema may be the one that is half way.
-        store::database::reach(url, "orchestrator-unlock")
-            .await
-            .context("DATABASE_URL")?;
-        let pool = store::database::pool(url, "orchestrator-unlock", 1)?;
+        let pool = database::reach(url, "orchestrator-unlock", 1).await?;
         let Some(holder) = migrate::holder(&pool).await? else {
             output::text("nobody holds the migration lock\n")?;
             return Ok(ExitCode::SUCCESS);

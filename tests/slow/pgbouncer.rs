@@ -115,6 +115,11 @@ async fn behind_a_pooler_in_transaction_mode_every_service_and_command_refuses_w
         &["runner"],
         &["scheduler"],
         &["status", "01990000-0000-7000-8000-000000000000"],
+        &["migrate"],
+        &["unlock", "--yes"],
+        &["jobs"],
+        &["retry", "01990000-0000-7000-8000-000000000000"],
+        &["recover"],
     ] {
         let mut program = Program::start(arguments, &environment);
         let status = program.end();
