@@ -155,7 +155,7 @@ pub struct Concurrency {
     #[garde(length(chars, min = 1, max = 255), custom(no_nul_str))]
     #[schema(min_length = 1, max_length = 255, example = "deploy-production")]
     pub key: String,
-    /// How many may run at once, 1–1000. Each job goes by its own limit.
+    /// How many may run at once, 1–1000. Each job goes by its own limit; one that must wait holds back those behind it.
     #[garde(range(min = 1, max = 1000))]
     #[schema(minimum = 1, maximum = 1000, example = 1)]
     pub limit: i16,

@@ -7,7 +7,7 @@ use orchestrator::domain::attempt::Ending;
 use serde_json::json;
 
 use super::{Queue, claim, end, failed};
-use crate::support::{ask, tell};
+use crate::support::{ask, tell, until};
 
 #[tokio::test]
 async fn job_waits_until_all_it_needs_succeeded() {
@@ -163,4 +163,60 @@ async fn end_that_nobody_told_of_is_found_by_the_scheduler() {
     assert_eq!(queue.state(last).await, "blocked");
     sweep(&queue.pool, &queue.hints).await.unwrap();
     assert_eq!(queue.state(last).await, "cancelled needs_failed");
+}
+
+#[tokio::test]
+async fn of_two_jobs_with_one_key_the_first_is_put_in_and_is_the_one_that_is_needed() {
+    let queue = Queue::new().await;
+    let keyed = json!({ "idempotency_key": "a" });
+    let bulk = [keyed.clone(), keyed, json!({ "needs": ["a"] })];
+    let accepted = queue.submit_all(&bulk).await.unwrap();
+    assert_eq!(accepted[0].job, accepted[1].job);
+    assert!(!accepted[0].repeated && accepted[1].repeated);
+    let runner = queue.session(&[]).await;
+    let claimed = claim(&runner, 10).await;
+    assert_eq!((claimed.len(), claimed[0].job), (1, accepted[0].job));
+    end(&runner, claimed[0], Ending::Succeeded).await;
+    assert_eq!(queue.state(accepted[2].job).await, "available");
+}
+
+#[tokio::test]
+async fn key_that_others_take_just_then_is_theirs_and_it_is_their_job_that_is_needed() {
+    let queue = Queue::new().await;
+    // Somebody's job with the key, whose commit is under way.
+    let mut other = queue.pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin").execute(&mut *other).await.unwrap();
+    let theirs = "insert into job (id, project_id, queue, state, priority, run_at, max_attempts)
+                    select gen_random_uuid(), id, 'default', 'available', 0, now(), 3 from project returning id";
+    let theirs: uuid::Uuid = sqlx::query_scalar(theirs).fetch_one(&mut *other).await.unwrap();
+    let spec = "insert into job_spec (job_id, of_project, spec, request_hash)
+                  select job.id, project_id, '{\"queue\": \"default\"}', decode(repeat('00', 32), 'hex') from job where id = $1";
+    sqlx::query(spec).bind(theirs).execute(&mut *other).await.unwrap();
+    let key =
+        "insert into job_key (project_id, key, job_id) select project_id, 'k', id from job where id = $1";
+    sqlx::query(key).bind(theirs).execute(&mut *other).await.unwrap();
+    let bulk = [json!({ "idempotency_key": "k" }), json!({ "needs": ["k"] })];
+    let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    let (accepted, ()) = tokio::join!(queue.submit_all(&bulk), async {
+        until(async || (ask(&queue.pool, waits).await == "true").then_some(())).await;
+        sqlx::raw_sql("commit").execute(&mut *other).await.unwrap();
+    });
+    // The key is of another request, and that is said; it is no fault of the database.
+    assert!(
+        matches!(&accepted, Err(submit::Error::KeyReused { job, .. }) if job.0 == theirs),
+        "{accepted:?}"
+    );
+    assert_eq!(ask(&queue.pool, "select count(*) from job").await, "1");
+}
+
+#[tokio::test]
+async fn a_thousand_jobs_of_one_request_go_in_with_one_statement() {
+    let queue = Queue::new().await;
+    let count = "create table statement (at timestamptz default now());
+        create function note() returns trigger language plpgsql as $$ begin insert into statement default values; return null; end $$;
+        create trigger note after insert on job execute function note()";
+    tell(&queue.pool, count).await;
+    let bulk = vec![json!({}); submit::MOST];
+    assert_eq!(queue.submit_all(&bulk).await.unwrap().len(), 1000);
+    assert_eq!(ask(&queue.pool, "select count(*) from statement").await, "1");
 }
