@@ -17,6 +17,7 @@ use super::follow::follow;
 use super::gather::{Company, Going};
 use super::hint::Hints;
 use crate::domain::attempt::{Fence, StepRecord};
+use crate::domain::clock;
 use crate::domain::flow::Past;
 use crate::domain::id::{JobId, RunnerId};
 use crate::domain::usage::Usage;
@@ -65,6 +66,8 @@ pub struct Session {
     pub id: RunnerId,
     /// How long it may be silent before others take its jobs.
     pub lease: Duration,
+    /// When it was opened, at the latest: by [`clock::since_boot`], before the statement was sent.
+    pub opened: Duration,
 }
 
 /// Counts what an agent says it used. Agents are few, and an administrator makes them.
@@ -88,6 +91,7 @@ impl Session {
     ///
     /// [`store::Error`] when PostgreSQL is away.
     pub async fn open(pool: Pool, hints: Hints, new: &NewSession<'_>) -> Result<Self> {
+        let opened = clock::since_boot();
         store::runner::open(&pool, new).await?;
         let going = Going::default();
         let company = || Company::Paced(going.clone());
@@ -101,6 +105,7 @@ impl Session {
             going,
             id: new.id,
             lease: new.lease,
+            opened,
         })
     }
 

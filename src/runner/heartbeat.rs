@@ -1,10 +1,9 @@
 //! The lease is renewed three times in its length. When it cannot be, children end before it does.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, Reason};
@@ -26,12 +25,21 @@ pub(super) async fn beat(
     closed: CancellationToken,
 ) -> End {
     let every = session.lease / 3;
-    // What the last successful renewal promised, by a clock that also runs while we are frozen or
-    // the answer is on its way: counted from before the statement was sent.
-    let mut renewed = Instant::now();
-    // A renewal also answers what is asked of the session, so it comes early when something is.
-    let next = || closed.run_until_cancelled(tokio::time::timeout(every, asked.notified()));
-    while next().await.is_some() {
+    // What the last renewal promised, counted from before it was sent: the answer may be long on its way.
+    let mut renewed = session.opened;
+    loop {
+        // Keepers end what is left of the children by then, also while this process is frozen.
+        held.lasts_until(renewed + session.lease - session.lease / 24);
+        // A renewal also answers what is asked of the session, so it comes early when something is.
+        let next = async {
+            tokio::select! {
+                () = until(renewed + every) => {}
+                () = asked.notified() => {}
+            }
+        };
+        if closed.run_until_cancelled(next).await.is_none() {
+            return End::Stopped;
+        }
         // Children need time to end: they are told a sixth of the lease before it passes.
         let deadline = renewed + session.lease - session.lease / 6;
         let Some((sent, Some(answer))) = renew_by(&session, deadline).await else {
@@ -49,7 +57,16 @@ pub(super) async fn beat(
             quiet.cancel();
         }
     }
-    End::Stopped
+}
+
+/// Longest time between two looks at the clock, which the runtime's does not go along with while the host is suspended.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Waits until the host has been up for so long.
+async fn until(at: Duration) {
+    while let Some(left) = at.checked_sub(clock::since_boot()).filter(|left| !left.is_zero()) {
+        tokio::time::sleep(left.min(LOOK)).await;
+    }
 }
 
 /// As Prometheus counts time; exact to the microsecond.
@@ -57,15 +74,15 @@ fn seconds(at: chrono::DateTime<chrono::Utc>) -> f64 {
     at.timestamp_micros() as f64 / 1e6
 }
 
-type Answer = (Instant, Option<crate::store::runner::Renewed>);
+type Answer = (Duration, Option<crate::store::runner::Renewed>);
 
 /// Tries until `deadline`; `None` when the database gave no answer by then.
-async fn renew_by(session: &Session, deadline: Instant) -> Option<Answer> {
+async fn renew_by(session: &Session, deadline: Duration) -> Option<Answer> {
     let mut pause = Backoff::default();
     let never = CancellationToken::new();
     let attempts = async {
         loop {
-            let sent = Instant::now();
+            let sent = clock::since_boot();
             match session.renew().await {
                 Ok(answer) => return (sent, answer),
                 Err(error) => {
@@ -75,5 +92,8 @@ async fn renew_by(session: &Session, deadline: Instant) -> Option<Answer> {
             }
         }
     };
-    timeout_at(deadline.into(), attempts).await.ok()
+    tokio::select! {
+        answer = attempts => Some(answer),
+        () = until(deadline) => None,
+    }
 }

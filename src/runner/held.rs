@@ -2,11 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::attempt::Fence;
 use crate::domain::id::JobId;
+use crate::runner::process::Lease;
 
 /// Why an attempt is to stop before its steps are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +23,27 @@ pub(super) enum Reason {
 }
 
 /// The way to stop one attempt. The first reason stays, unless the lease is lost: nothing else matters then.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Brake {
     token: CancellationToken,
     reason: Arc<Mutex<Option<Reason>>>,
+    lease: Lease,
 }
 
 impl Brake {
+    fn new(lease: Lease) -> Self {
+        Self {
+            token: CancellationToken::new(),
+            reason: Arc::default(),
+            lease,
+        }
+    }
+
+    /// Until when children may run, whatever becomes of this process.
+    pub(super) fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
     pub(super) fn pull(&self, reason: Reason) {
         {
             let mut first = self.lock();
@@ -54,13 +71,18 @@ impl Brake {
 
 /// Every attempt of the session that runs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Held(Arc<Mutex<State>>);
+pub(super) struct Held {
+    state: Arc<Mutex<State>>,
+    lease: watch::Sender<Option<Duration>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
     running: HashMap<JobId, Brake>,
     /// What was begun and whose end is not in the table yet.
     known: HashSet<Fence>,
+    /// Jobs that were to stop and are not known yet: the answer to their claim is under way.
+    stopped_before: HashMap<JobId, Reason>,
     /// Why everything was stopped: an attempt that was claimed meanwhile must stop as well.
     all_stopped: Option<Reason>,
 }
@@ -68,9 +90,10 @@ struct State {
 impl Held {
     /// Notes an attempt that begins.
     pub(super) fn begin(&self, fence: Fence) -> Brake {
-        let brake = Brake::default();
+        let brake = Brake::new(self.lease.subscribe());
         let mut state = self.lock();
-        if let Some(reason) = state.all_stopped {
+        let before = state.stopped_before.remove(&fence.job);
+        if let Some(reason) = state.all_stopped.or(before) {
             brake.pull(reason);
         }
         state.running.insert(fence.job, brake.clone());
@@ -99,12 +122,21 @@ impl Held {
         self.lock().known.iter().copied().collect()
     }
 
-    /// Stops these jobs.
+    /// Stops these jobs, which are all of this session that are to stop for that reason.
     pub(super) fn stop(&self, jobs: &[JobId], reason: Reason) {
-        let state = self.lock();
-        jobs.iter()
-            .filter_map(|job| state.running.get(job))
-            .for_each(|brake| brake.pull(reason));
+        let mut state = self.lock();
+        state.stopped_before.clear();
+        for job in jobs {
+            match state.running.get(job) {
+                Some(brake) => brake.pull(reason),
+                None => drop(state.stopped_before.insert(*job, reason)),
+            }
+        }
+    }
+
+    /// Notes until when children may run, by [`crate::domain::clock::since_boot`].
+    pub(super) fn lasts_until(&self, until: Duration) {
+        self.lease.send_replace(Some(until));
     }
 
     /// Stops everything, also what begins from now on.
@@ -115,7 +147,7 @@ impl Held {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,9 +155,24 @@ impl Held {
 mod tests {
     use super::*;
 
+    const FENCE: Fence = Fence {
+        job: JobId(uuid::Uuid::nil()),
+        attempt: 1,
+    };
+
+    #[test]
+    fn a_job_that_is_to_stop_before_its_claim_is_heard_stops_when_it_is() {
+        let held = Held::default();
+        held.stop(&[FENCE.job], Reason::Cancelled);
+        assert_eq!(held.begin(FENCE).reason(), Some(Reason::Cancelled));
+        // Of what is no more to stop nothing is kept.
+        held.stop(&[], Reason::Cancelled);
+        assert_eq!(held.begin(FENCE).reason(), None);
+    }
+
     #[test]
     fn the_first_reason_stays_unless_the_lease_is_lost() {
-        let brake = Brake::default();
+        let brake = Held::default().begin(FENCE);
         assert_eq!(brake.reason(), None);
         for (pulled, stays) in [
             (Reason::Draining, Reason::Draining),

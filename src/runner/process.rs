@@ -5,8 +5,8 @@
 //!    └────── the step's socket ──┘    and its orphans become the keeper's children
 //! ```
 //!
-//! The keeper ends everything below it when the program has ended, when it is told to, and when the
-//! runner is gone, however that came. The runner reads the streams, watches the clock and gives the word.
+//! The keeper ends everything below it when the program has ended, when it is told to, when the
+//! runner is gone, however that came, and when the lease passes that a frozen one cannot renew. The runner reads the streams, watches the clock and gives the word.
 
 pub mod limits;
 pub mod supervise;
@@ -31,7 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as value};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock;
@@ -66,7 +66,13 @@ pub struct Command {
     pub credentials: Option<Credentials>,
     /// What it is run in, if it is.
     pub wrapper: Option<Wrapper>,
+    /// Until when it may run whatever becomes of this process, if that is bounded.
+    pub lease: Option<Lease>,
 }
+
+/// An instant by [`clock::since_boot`], which is put off again and again: when it passes, the keeper ends the program, whether
+/// the runner is frozen or gone. `None` is never.
+pub type Lease = value::Receiver<Option<Duration>>;
 
 /// bubblewrap, and what it is told about one program.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -365,7 +365,7 @@ mod tests {
     #[tokio::test]
     #[expect(clippy::panic, reason = "that is what is contained")]
     async fn an_attempt_that_panics_fails_its_job_unless_the_lease_is_lost() {
-        let brake = Brake::default();
+        let brake = Held::default().begin(FENCE);
         let settlement = contained(FENCE, &brake, async { panic!("a fault") })
             .await
             .unwrap();

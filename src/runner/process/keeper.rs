@@ -17,6 +17,7 @@ use super::fork::{self, Buried, Nursery};
 use super::memory::OomKills;
 use super::wire::{self, Ended, Order, Report, Stage, Status, Streams};
 use super::{begin, tree, wrapped};
+use crate::domain::clock;
 
 /// How long the killed may take before what is left is killed again.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -93,6 +94,7 @@ impl Keeper<'_> {
             ends: self.ends,
             program,
             wrapped: order.wrapper.is_some(),
+            until: order.until,
             killing: false,
             ended: Ended::default(),
         };
@@ -111,6 +113,8 @@ struct Step<'a> {
     program: Pid,
     /// Whether the program is a wrapper, and what it runs is below it.
     wrapped: bool,
+    /// When everything is to be killed in any case.
+    until: Option<Duration>,
     /// Whether everything that is left is to be killed.
     killing: bool,
     ended: Ended,
@@ -152,9 +156,14 @@ impl Step<'_> {
         }
     }
 
-    /// Waits for the end of a child or for a word of the runner.
+    /// Waits for the end of a child, for a word of the runner, or for the end of its lease.
     fn wait(&mut self) -> io::Result<()> {
-        let again = Timespec::try_from(AGAIN).ok();
+        let left = |until: Duration| until.saturating_sub(clock::since_boot());
+        let longest = match self.killing {
+            true => Some(AGAIN),
+            false => self.until.map(left),
+        };
+        let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
         let mut polled = [
             PollFd::new(self.ends, PollFlags::IN),
             PollFd::new(self.runner, PollFlags::IN),
@@ -164,10 +173,12 @@ impl Step<'_> {
             true => &mut polled[..1],
             false => &mut polled[..],
         };
-        rustix::io::retry_on_intr(|| poll(polled, again.as_ref().filter(|_| self.killing)))?;
+        rustix::io::retry_on_intr(|| poll(polled, longest.as_ref()))?;
         if polled.get(1).is_some_and(|runner| !runner.revents().is_empty()) {
             self.obey();
         }
+        // A runner that is frozen cannot say so, and another is about to run the job.
+        self.killing |= self.until.is_some_and(|until| left(until).is_zero());
         Ok(())
     }
 
@@ -179,6 +190,10 @@ impl Step<'_> {
                 let spared = [self.program];
                 tree::signal_all(Signal::SIGTERM, &spared[..usize::from(self.wrapped)]);
             }
+            Ok(1) if word[0] == wire::PUT_OFF => match wire::read_until(self.runner) {
+                Ok(until) => self.until = Some(until),
+                Err(_) => self.killing = true,
+            },
             // Told to, or the runner is gone.
             _ => self.killing = true,
         }

@@ -226,6 +226,12 @@ impl Hired {
         self.keeper.signal(Signal::CONT);
     }
 
+    /// Puts off the end of the lease, after which the keeper ends the step by itself.
+    pub(super) async fn put_off(&mut self, until: Duration) {
+        self.spoken = true;
+        let _ = self.keeper.line.write_all(&wire::put_off(until)).await;
+    }
+
     /// Kills a keeper that was stopped again after it was told to end its step, so that the step ends with it.
     pub(super) fn end_if_stopped(&self) {
         if tree::is_stopped(self.keeper.pid) {

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::capture::Capture;
 use super::supervisor::Hired;
 use super::wire::{self, Ended, Order, Report, Status};
-use super::{Chunk, Command, End, SpawnError, Supervisor};
+use super::{Chunk, Command, End, Lease, SpawnError, Supervisor};
 
 /// Time between two looks at whether a keeper that was told to end everything can.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -23,6 +23,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// A program that was started, as seen from here.
 pub(super) struct Watch {
     keeper: Hired,
+    lease: Option<Lease>,
     _feeding: Option<AbortOnDropHandle<()>>,
 }
 
@@ -55,7 +56,9 @@ async fn open(supervisor: &Supervisor, command: &Command) -> io::Result<(Watch, 
     .unzip();
     let mut streams = vec![its_stdout.as_fd(), its_stderr.as_fd()];
     streams.extend(its_stdin.iter().map(|stdin| stdin.as_fd()));
-    let keeper = supervisor.hire(&order(command), &streams).await?;
+    let mut lease = command.lease.clone();
+    let until = lease.as_mut().and_then(|lease| *lease.borrow_and_update());
+    let keeper = supervisor.hire(&order(command, until), &streams).await?;
     let feeding = match (stdin, &command.stdin) {
         (Some(stdin), Some(bytes)) => {
             let to = pipe::Sender::from_owned_fd(stdin.into())?;
@@ -66,12 +69,13 @@ async fn open(supervisor: &Supervisor, command: &Command) -> io::Result<(Watch, 
     let capture = Capture::new(receiver(stdout.into())?, receiver(stderr.into())?);
     let watch = Watch {
         keeper,
+        lease,
         _feeding: feeding,
     };
     Ok((watch, capture))
 }
 
-fn order(command: &Command) -> Order {
+fn order(command: &Command, until: Option<Duration>) -> Order {
     let env: std::collections::BTreeMap<_, _> = command.env.iter().cloned().collect();
     Order {
         argv: command.argv.clone(),
@@ -81,7 +85,24 @@ fn order(command: &Command) -> Order {
         nice: command.nice,
         credentials: command.credentials,
         wrapper: command.wrapper.clone(),
+        until,
     }
+}
+
+/// Waits for the lease to be renewed; without one for ever.
+async fn renewed(lease: &mut Option<Lease>) -> Duration {
+    while let Some(renewals) = lease {
+        match renewals.changed().await {
+            Ok(()) => {
+                if let Some(until) = *renewals.borrow_and_update() {
+                    return until;
+                }
+            }
+            // Nobody will renew it.
+            Err(_) => *lease = None,
+        }
+    }
+    std::future::pending().await
 }
 
 fn receiver(fd: OwnedFd) -> io::Result<pipe::Receiver> {
@@ -129,6 +150,7 @@ impl Watch {
                     }
                 },
                 () = self.keeper.reported() => break,
+                until = renewed(&mut self.lease) => self.keeper.put_off(until).await,
                 permit = output.reserve(), if room.is_none() && !output.is_closed() => {
                     room = permit.ok();
                     times.heard();

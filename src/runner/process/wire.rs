@@ -1,13 +1,14 @@
 //! What a runner and a keeper say to each other over the keeper's own socket.
 //!
-//! For each step the runner sends an [`Order`] with the descriptors of the step's streams, then single
-//! bytes ([`TERM`], [`KILL`]). The keeper answers with one [`Report`]. When the runner's end closes,
+//! For each step the runner sends an [`Order`] with the descriptors of the step's streams, then words of a
+//! byte ([`TERM`], [`KILL`], and [`PUT_OFF`] with an instant). The keeper answers with one [`Report`]. When the runner's end closes,
 //! whatever closed it, the keeper ends the step.
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -22,6 +23,8 @@ use super::{Credentials, Limits, Wrapper};
 pub(super) const TERM: u8 = b'T';
 /// End everything below the keeper.
 pub(super) const KILL: u8 = b'K';
+/// Put off the end of the lease: eight bytes follow, see [`put_off`].
+pub(super) const PUT_OFF: u8 = b'P';
 /// Most descriptors that come with one message.
 const MOST_FDS: usize = 3;
 /// Bytes before a message that say its length.
@@ -61,6 +64,21 @@ pub(super) struct Order {
     pub(super) nice: u8,
     pub(super) credentials: Option<Credentials>,
     pub(super) wrapper: Option<Wrapper>,
+    /// When everything ends in any case, by [`crate::domain::clock::since_boot`].
+    pub(super) until: Option<Duration>,
+}
+
+/// The word that puts off the end of the lease.
+pub(super) fn put_off(until: Duration) -> Vec<u8> {
+    let nanoseconds = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+    [&[PUT_OFF][..], &nanoseconds.to_le_bytes()].concat()
+}
+
+/// Until when, as follows [`PUT_OFF`].
+pub(super) fn read_until(mut from: &UnixStream) -> io::Result<Duration> {
+    let mut nanoseconds = [0; 8];
+    from.read_exact(&mut nanoseconds)?;
+    Ok(Duration::from_nanos(u64::from_le_bytes(nanoseconds)))
 }
 
 /// What came of it.

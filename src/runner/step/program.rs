@@ -86,6 +86,7 @@ pub(super) async fn run(
     let name = program.argv.first().cloned().unwrap_or_default();
     let command = Command {
         wrapper,
+        lease: Some(brake.lease()),
         ..command_of(settings, step, place, program)
     };
     let (output, mut chunks) = mpsc::channel(ON_THE_WAY);
@@ -186,6 +187,7 @@ fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>, program: 
         nice: settings.nice,
         credentials: settings.credentials,
         wrapper: None,
+        lease: None,
     }
 }
 

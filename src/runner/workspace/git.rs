@@ -170,6 +170,7 @@ impl<'a> Tool<'a> {
             nice: self.settings.nice,
             credentials: self.settings.credentials,
             wrapper,
+            lease: None,
         })
     }
 }

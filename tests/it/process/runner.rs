@@ -272,6 +272,27 @@ fn parent(pid: i32) -> i32 {
 }
 
 #[tokio::test]
+async fn a_frozen_runner_leaves_no_process_of_its_steps_when_its_lease_passes() {
+    let ground = Ground::bare(&[("RUNNER_RECLAIM_AFTER_SEC", "8")]).await;
+    let (mark, trace) = (mark(), ground.directory.join("trace"));
+    std::fs::write(&trace, "").unwrap();
+    std::fs::set_permissions(&trace, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let script = r#"
+        ( setsid sh -c 'trap "" TERM HUP; while :; do date +%s.%N >> "$2"; sleep 0.05; done' sh "$1" "$2" & ) &
+        trap '' TERM; while :; do sleep 1; done"#;
+    let trace = trace.to_str().unwrap();
+    ground.submit(&["sh", "-c", script, "sh", &mark, trace]).await;
+    until(async || (marked(&mark).len() == 2).then_some(())).await;
+    ground.runner.signal(Signal::SIGSTOP);
+    eventually("the program and its daemon end", || marked(&mark).is_empty());
+    let traced = std::fs::read_to_string(trace).unwrap();
+    let last = traced.lines().last().unwrap();
+    let before = format!("select lease_expires_at > to_timestamp({last}) from runner");
+    assert_eq!(ask(&ground.pool, &before).await, "true");
+    ground.runner.signal(Signal::SIGCONT);
+}
+
+#[tokio::test]
 async fn ends_that_the_database_does_not_take_go_to_another_session() {
     let ground = Ground::bare(&[]).await;
     let refuse = "create function no() returns trigger language plpgsql as $$ begin raise 'no'; end $$;

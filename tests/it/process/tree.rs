@@ -1,7 +1,10 @@
 //! Whatever a program starts ends with it.
 
+use std::time::Duration;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use orchestrator::domain::clock::since_boot;
 use orchestrator::runner::process::{self, Chunk, Command, End, Limits, limits};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +46,7 @@ async fn term_is_heard_by_grandchildren_in_other_sessions() {
         trap 'sleep 0.5; exit 0' TERM
         while :; do sleep 0.05; done"#;
     let mut step = shell(script, &[]);
-    step.grace = std::time::Duration::from_secs(60);
+    step.grace = Duration::from_secs(60);
     let (outcome, printed) = run_until(&supervisor(), step, "alive").await;
     assert_eq!(outcome.unwrap().end, End::Stopped);
     assert_eq!(printed.text(), "alive\ngrandchild\n");
@@ -138,7 +141,7 @@ async fn heard(chunks: &mut mpsc::Receiver<Chunk>, enough: impl Fn(&str) -> bool
 fn stopping(mark: &str, more: &str) -> Command {
     Command {
         credentials: None,
-        timeout: std::time::Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
         ..shell(
             &format!("{DAEMON} kill -STOP $PPID; echo stopped; {more}"),
             &[mark],
@@ -165,12 +168,45 @@ async fn a_step_that_stops_its_keeper_again_and_again_is_over_when_its_time_is()
 }
 
 #[tokio::test]
+async fn a_program_ends_with_its_lease_unless_that_is_put_off() {
+    let mark = mark();
+    let (lease, leased) = tokio::sync::watch::channel(Some(since_boot() + Duration::from_secs(2)));
+    let command = |script: &str| Command {
+        lease: Some(leased.clone()),
+        ..shell(script, &[&mark])
+    };
+    let daemon = "( setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' sh \"$1\" & ) & ";
+    let (outcome, _) = run(command(&format!(
+        "{daemon} trap '' TERM; while :; do sleep 1; done"
+    )))
+    .await;
+    assert_eq!(outcome.unwrap().end, End::Signalled(9));
+    assert!(marked(&mark).is_empty());
+    lease.send_replace(Some(since_boot() + Duration::from_secs(2)));
+    let (output, mut chunks) = mpsc::channel(4);
+    let supervisor = supervisor();
+    let running = process::run(
+        &supervisor,
+        command("echo begun; sleep 3"),
+        output,
+        CancellationToken::new(),
+    );
+    let putting_off = async {
+        while chunks.recv().await.is_some() {
+            lease.send_replace(Some(since_boot() + Duration::from_secs(60)));
+        }
+    };
+    let (outcome, ()) = tokio::join!(running, putting_off);
+    assert_eq!(outcome.unwrap().end, End::Exited(0));
+}
+
+#[tokio::test]
 async fn a_keeper_that_was_stopped_hears_that_nobody_waits_any_more() {
     let mark = mark();
     let supervisor = supervisor();
     let (output, mut chunks) = mpsc::channel::<Chunk>(4);
     let patient = Command {
-        timeout: std::time::Duration::from_secs(100),
+        timeout: Duration::from_secs(100),
         ..stopping(&mark, "sleep 100")
     };
     tokio::select! {
@@ -192,7 +228,7 @@ async fn a_fork_storm_is_bounded_and_over_when_its_time_is() {
         r#"storm() { storm "$@" | storm "$@" & }; echo $$; storm "$@"; sleep 100"#,
         &[&mark],
     );
-    storm.timeout = std::time::Duration::from_secs(1);
+    storm.timeout = Duration::from_secs(1);
     storm.limits = Limits {
         user_processes: Some(most),
         ..Limits::default()
