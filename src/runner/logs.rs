@@ -5,6 +5,7 @@ pub(super) mod text;
 
 use std::collections::VecDeque;
 use std::mem;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -23,6 +24,9 @@ use crate::store::log::NewLine;
 const GATHER: Duration = Duration::from_millis(100);
 /// Bytes at which a flush does not wait any longer, and most bytes in one row.
 const ROW: usize = 64 * 1024;
+
+/// Bytes from which nothing more is taken for the head while the database is away: the program waits then.
+const AWAY: usize = 1024 * 1024;
 
 /// Bytes from which a piece of the tail takes no more.
 const PIECE: usize = 4 * 1024;
@@ -115,37 +119,42 @@ impl<'a> Log<'a> {
     }
 
     /// Writes what arrives until the senders are gone. Of more than the limit, head and tail are
-    /// kept and the cut is said.
+    /// kept and the cut is said. While the database is away it goes on taking what arrives, so that the program goes on, too.
     pub(super) async fn keep(&mut self, position: i16, mut chunks: mpsc::Receiver<Chunk>) -> Kept {
         let secrets = self.secrets.clone();
-        let (mut decoder, mut redactor) = (text::Decoder::default(), Redactor::new(&secrets));
-        let mut head = Head {
-            room: self.limit / 2,
-            used: 0,
+        let room = self.limit / 2;
+        let mut intake = Intake {
+            position,
+            decoder: text::Decoder::default(),
+            redactor: Redactor::new(&secrets),
+            head: Head { room, used: 0 },
+            tail: Tail::new(self.limit - room),
         };
-        let mut tail = Tail::new(self.limit - head.room);
-        while let Some(first) = self.next(&mut chunks).await {
-            let mut rows = mem::take(&mut self.noted);
-            let flush_at = tokio::time::Instant::now() + GATHER;
-            let mut gathered = 0;
-            let mut next = Some(first);
-            while let Some(chunk) = next {
-                gathered += chunk.bytes.len();
-                let body = decoder.decode(chunk.stream, &chunk.bytes);
-                let body = redactor.pass(chunk.stream, &body);
-                let rest = self.fill(&mut head, &mut rows, position, &chunk, body);
-                tail.push(&chunk, rest);
-                next = match gathered < ROW {
-                    true => tokio::time::timeout_at(flush_at, chunks.recv())
-                        .await
-                        .ok()
-                        .flatten(),
-                    false => None,
+        let (mut rows, mut gathered) = (Vec::new(), 0);
+        loop {
+            if gathered == 0 {
+                let Some(first) = self.next(&mut chunks).await else {
+                    break;
                 };
+                rows = mem::take(&mut self.noted);
+                gathered += self.take(&mut intake, &mut rows, &first);
             }
-            self.write(&rows).await;
+            let flush_at = tokio::time::Instant::now() + GATHER;
+            while gathered < ROW
+                && let Ok(Some(chunk)) = tokio::time::timeout_at(flush_at, chunks.recv()).await
+            {
+                gathered += self.take(&mut intake, &mut rows, &chunk);
+            }
+            (rows, gathered) = self.write_and_take(rows, &mut intake, &mut chunks).await;
         }
         let mut rows = mem::take(&mut self.noted);
+        let Intake {
+            decoder,
+            mut redactor,
+            mut head,
+            mut tail,
+            ..
+        } = intake;
         let halves = decoder
             .finish()
             .map(|(stream, half)| (stream, redactor.pass(stream, &half)));
@@ -155,7 +164,8 @@ impl<'a> Log<'a> {
                 at: clock::now(),
                 bytes: bytes::Bytes::new(),
             };
-            let rest = self.fill(&mut head, &mut rows, position, &chunk, body);
+            let (kept, rest) = head.take(body);
+            self.join(&mut rows, position, &chunk, kept);
             tail.push(&chunk, rest);
         }
         let kept = Kept {
@@ -166,18 +176,40 @@ impl<'a> Log<'a> {
         kept
     }
 
-    /// Takes of `body` what the head still has room for; answers with the rest.
-    fn fill(
+    /// Takes a chunk in: of it the head has what it has room for, in `rows`, and the tail the rest. Answers with its length.
+    fn take(&mut self, intake: &mut Intake<'_>, rows: &mut Vec<NewLine>, chunk: &Chunk) -> usize {
+        let body = intake.decoder.decode(chunk.stream, &chunk.bytes);
+        let body = intake.redactor.pass(chunk.stream, &body);
+        let (kept, rest) = intake.head.take(body);
+        self.join(rows, intake.position, chunk, kept);
+        intake.tail.push(chunk, rest);
+        chunk.bytes.len()
+    }
+
+    /// Writes `rows` and takes in what arrives meanwhile, up to [`AWAY`]; answers with that.
+    async fn write_and_take(
         &mut self,
-        head: &mut Head,
-        rows: &mut Vec<NewLine>,
-        position: i16,
-        chunk: &Chunk,
-        body: String,
-    ) -> String {
-        let (kept, rest) = head.take(body);
-        self.join(rows, position, chunk, kept);
-        rest
+        rows: Vec<NewLine>,
+        intake: &mut Intake<'_>,
+        chunks: &mut mpsc::Receiver<Chunk>,
+    ) -> (Vec<NewLine>, usize) {
+        let (mut more, mut taken, mut open) = (Vec::new(), 0, true);
+        let written = {
+            let mut writing = pin!(append(self.session, self.fence, self.stop, &rows));
+            loop {
+                let held: usize = more.iter().map(|row: &NewLine| row.body.len()).sum();
+                tokio::select! {
+                    biased;
+                    written = &mut writing => break written,
+                    chunk = chunks.recv(), if open && held < AWAY => match chunk {
+                        Some(chunk) => taken += self.take(intake, &mut more, &chunk),
+                        None => open = false,
+                    },
+                }
+            }
+        };
+        self.remember(&rows, written);
+        (more, taken)
     }
 
     async fn end(&mut self, position: i16, mut rows: Vec<NewLine>, tail: Tail) {
@@ -231,27 +263,43 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Writes rows; while the database is away, until the attempt has to stop.
     async fn write(&mut self, rows: &[NewLine]) {
-        if rows.is_empty() {
-            return;
+        let written = append(self.session, self.fence, self.stop, rows).await;
+        self.remember(rows, written);
+    }
+
+    fn remember(&mut self, rows: &[NewLine], written: bool) {
+        match written {
+            true => self.recent.add(rows),
+            false => self.recent.forget(),
         }
-        let mut pause = Backoff::default();
-        loop {
-            match self.session.append_log(self.fence, rows).await {
-                Ok(true) => return self.recent.add(rows),
-                // A lost lease is noticed, and said, where the attempt ends.
-                Ok(false) => return self.recent.forget(),
-                Err(error) if error.is_unavailable() && !self.stop.is_cancelled() => {
-                    pause.wait(self.stop).await;
-                }
-                Err(error) => {
-                    tracing::warn!(job.id = %self.fence.job, error = %error, "output could not be kept");
-                    return self.recent.forget();
-                }
+    }
+}
+
+/// Writes rows; while the database is away, until the attempt has to stop. Answers whether they are kept.
+async fn append(session: &Session, fence: Fence, stop: &CancellationToken, rows: &[NewLine]) -> bool {
+    let mut pause = Backoff::default();
+    while !rows.is_empty() {
+        match session.append_log(fence, rows).await {
+            // A lost lease is noticed, and said, where the attempt ends.
+            Ok(held) => return held,
+            Err(error) if error.is_unavailable() && !stop.is_cancelled() => pause.wait(stop).await,
+            Err(error) => {
+                tracing::warn!(job.id = %fence.job, error = %error, "output could not be kept");
+                return false;
             }
         }
     }
+    true
+}
+
+/// What a step prints on its way to rows.
+struct Intake<'a> {
+    position: i16,
+    decoder: text::Decoder,
+    redactor: Redactor<'a>,
+    head: Head,
+    tail: Tail,
 }
 
 fn name(stream: Stream) -> &'static str {

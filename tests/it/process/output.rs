@@ -2,7 +2,8 @@
 
 use orchestrator::runner::process::{End, Stream};
 
-use super::{command, run, shell};
+use super::runner::Ground;
+use super::{command, eventually, run, shell};
 
 #[tokio::test]
 async fn both_streams_arrive_whole_and_apart() {
@@ -65,4 +66,35 @@ async fn a_megabyte_of_arguments_arrives() {
     let (outcome, printed) = run(shell(r#"echo $#; printf %s "$@" | wc -c"#, &many)).await;
     assert_eq!(outcome.unwrap().end, End::Exited(0));
     assert_eq!(printed.text(), "64\n1048576\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_prints_goes_on_while_nothing_can_be_written_and_all_of_it_is_kept() {
+    let ground = Ground::bare(&[("RUNNER_RECLAIM_AFTER_SEC", "600")]).await;
+    let (go, done) = (ground.directory.join("go"), ground.directory.join("done"));
+    std::fs::create_dir(&done).unwrap();
+    std::fs::set_permissions(&done, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let script = r#"
+        echo begun; while [ ! -e "$1" ]; do sleep 0.05; done
+        i=0; while [ $i -lt 6000 ]; do i=$((i+1)); echo "$i is a line of some length, as programs print that tell how far they are"; done
+        touch "$2/it""#;
+    let (go_at, done_at) = (go.to_str().unwrap(), done.to_str().unwrap());
+    let job = ground.submit(&["sh", "-c", script, "sh", go_at, done_at]).await;
+    crate::support::until(async || (ground.log(job, "stdout").await == "begun\n").then_some(())).await;
+    let mut holder = ground.pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin; lock table log in access exclusive mode")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    std::fs::write(&go, "").unwrap();
+    tokio::task::block_in_place(|| eventually("the step goes on to its end", || done.join("it").exists()));
+    sqlx::raw_sql("commit").execute(&mut *holder).await.unwrap();
+    drop(holder);
+    assert_eq!(ground.end(job).await, "succeeded");
+    let said = ground.log(job, "stdout").await;
+    let numbers = said
+        .lines()
+        .skip(1)
+        .map(|line| line.split(' ').next().unwrap().parse::<u32>().unwrap());
+    assert!(numbers.eq(1..=6000));
 }
