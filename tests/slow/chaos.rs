@@ -43,7 +43,9 @@ async fn nothing_accepted_is_lost_doubled_or_left_running_whatever_is_killed_or_
         ground
     });
     let mut ground = ground.await.unwrap();
-    let accepted = callers.all().await;
+    let accepted = tokio::time::timeout(LONGEST, callers.all())
+        .await
+        .expect("a caller is not answered although everything runs again");
     println!("{:.0?}: all jobs are accepted", began.elapsed());
     judge::until_all_ended(&ground.pool, began + LONGEST).await;
     println!("{:.0?}: all jobs have ended", began.elapsed());

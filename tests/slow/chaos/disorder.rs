@@ -88,6 +88,17 @@ fn carry_out(ground: &mut Ground, random: &mut StdRng, act: Act) {
                 Act::Kill(_) => Signal::SIGKILL,
                 _ => Signal::SIGTERM,
             };
+            let keepers = ground.services[service].keepers();
+            // A step of the runner's user could do that; it is not to save anybody from the end.
+            let stopped = if act == Act::Kill(service) {
+                random.random_range(0..3)
+            } else {
+                0
+            };
+            for keeper in keepers.iter().take(stopped) {
+                let _ = kill(*keeper, Signal::SIGSTOP);
+            }
+            ground.kept.extend(keepers);
             ground.services[service].signal(signal);
             // It may be frozen, and would not hear the word to end.
             ground.services[service].signal(Signal::SIGCONT);

@@ -38,6 +38,8 @@ pub(super) struct Ground {
     pub(super) effects: PathBuf,
     /// What ended services said.
     pub(super) said: Vec<String>,
+    /// Supervisors and keepers of runners that were ended.
+    pub(super) kept: Vec<Pid>,
 }
 
 /// A process that is always started again.
@@ -98,6 +100,7 @@ impl Ground {
             directory,
             effects,
             said: Vec::new(),
+            kept: Vec::new(),
         };
         ground.services.iter_mut().for_each(Service::start);
         let pool = ground.pool.clone();
@@ -108,6 +111,7 @@ impl Ground {
     /// Ends the services as a service manager does, and hears what they have to say.
     pub(super) fn stop(&mut self) {
         for service in &self.services {
+            self.kept.extend(service.keepers());
             service.signal(Signal::SIGTERM);
         }
         for service in &mut self.services {
@@ -136,6 +140,26 @@ impl Service {
             environment,
             program: None,
         }
+    }
+
+    /// The supervisor of a runner and its keepers, the supervisor first.
+    pub(super) fn keepers(&self) -> Vec<Pid> {
+        let processes: Vec<(Pid, Pid)> = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok())
+            .map(Pid::from_raw)
+            .filter(|process| keeps(*process))
+            .filter_map(|process| Some((process, parent(process)?)))
+            .collect();
+        let below = |above: Pid| {
+            processes
+                .iter()
+                .filter(move |(_, parent)| *parent == above)
+                .map(|(process, _)| *process)
+        };
+        let supervisors: Vec<Pid> = below(self.process()).collect();
+        let keepers = supervisors.iter().flat_map(|supervisor| below(*supervisor));
+        supervisors.iter().copied().chain(keepers).collect()
     }
 
     /// Starts it, and does not wait for what it says.
@@ -228,4 +252,16 @@ fn address() -> String {
     let mut ports = (20_000..30_000).map(|_| rand::random_range(20_000..30_000_u16));
     let free = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
     format!("127.0.0.1:{}", free.unwrap())
+}
+
+/// Whether a process is a supervisor or a keeper of steps, and lives.
+pub(super) fn keeps(process: Pid) -> bool {
+    let arguments = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&arguments).contains("step-supervisor")
+}
+
+fn parent(process: Pid) -> Option<Pid> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    Some(Pid::from_raw(parent.trim().parse().ok()?))
 }

@@ -5,11 +5,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use orchestrator::store::Pool;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::JOBS;
 use super::callers::Accepted;
-use super::ground::Ground;
+use super::ground::{Ground, keeps};
 use crate::support::{ask, tell, until};
 
 /// Writes down, in the transactions themselves, when attempts begin and end and what is written in their name. Each
@@ -37,11 +38,12 @@ const WATCH: &str = "
     end $$;
     create trigger watch_step after insert on step for each row execute function watch_row();
     create trigger watch_log after insert on log for each row execute function watch_row();
+    create trigger watch_artifact after insert or update on artifact for each row execute function watch_row();
     create table accepted (key text primary key, job_id uuid not null, ends text[] not null);
     create table effect (job_id uuid not null, attempt integer not null, step_id text not null);";
 
 /// Each counts what must not be.
-const PROMISES: [(&str, &str); 13] = [
+const PROMISES: [(&str, &str); 16] = [
     (
         "an accepted request without its job",
         "select count(*) from accepted left join job_key using (key, job_id) left join job on job.id = accepted.job_id
@@ -101,6 +103,25 @@ const PROMISES: [(&str, &str); 13] = [
             and jsonb_array_length(spec -> 'steps') <> (select count(distinct position) from step where step.job_id = id and status = 'succeeded')",
     ),
     (
+        "more attempts at once than a key allows",
+        "with keyed as (
+            select job.id, project_id, concurrency_key, concurrency_limit, begun.number as from_, ended.number as to_
+              from job join watched as begun on begun.job_id = job.id and begun.what = 'begin'
+              join watched as ended on ended.job_id = job.id and ended.attempt = begun.attempt and ended.what = 'end'
+             where concurrency_key is not null)
+         select count(*) from keyed where concurrency_limit < (select count(*) from keyed as other
+             where other.concurrency_key = keyed.concurrency_key and other.from_ <= keyed.from_ and other.to_ > keyed.from_)",
+    ),
+    (
+        "a job that began before what it needs had ended well",
+        "select count(*) from job_need join job as need on need.id = needs_id join watched as begun on begun.job_id = job_need.job_id and begun.what = 'begin'
+          where need.state <> 'succeeded' or begun.number < (select max(number) from watched where job_id = needs_id and what = 'end')",
+    ),
+    (
+        "an attempt that began before its job was due",
+        "select count(*) from attempt join job_spec using (job_id) where started_at < (spec ->> 'run_at')::timestamptz",
+    ),
+    (
         "a job or a session that still runs",
         "select (select count(*) from job where state = 'running' or runner_id is not null) + (select count(*) from runner where ended_at is null and lease_expires_at > now())",
     ),
@@ -147,6 +168,7 @@ pub(super) async fn judge(ground: &Ground, accepted: &BTreeMap<String, Accepted>
             .into_iter()
             .map(|line| format!("said twice: {line}")),
     );
+    broken.extend(unlike(ground).await);
     if !broken.is_empty() {
         keep(ground);
     }
@@ -184,11 +206,35 @@ async fn bring_in(ground: &Ground, accepted: &BTreeMap<String, Accepted>) {
     tell(&ground.pool, "analyze").await;
 }
 
-/// Where runners said that an attempt's result came too late.
+/// Artifacts whose files do not hold what the tables say.
+async fn unlike(ground: &Ground) -> Vec<String> {
+    let rows: Vec<(Uuid, String, Vec<u8>)> = sqlx::query_as("select job_id, path, sha256 from artifact")
+        .fetch_all(&ground.pool)
+        .await
+        .unwrap();
+    assert!(rows.len() > JOBS, "{} artifacts", rows.len());
+    let broken = rows.iter().filter_map(|(job, path, sha256)| {
+        let file = ground
+            .directory
+            .join("artifacts")
+            .join(job.to_string())
+            .join(path);
+        let bytes = fs::read(&file).unwrap_or_default();
+        (Sha256::digest(&bytes)[..] != sha256[..])
+            .then(|| format!("not what its row says: {}", file.display()))
+    });
+    broken.collect()
+}
+
+/// Where runners said that an attempt's result came too late: of which attempt.
 fn discarded(ground: &Ground) -> Vec<String> {
     let lines = ground.said.iter().flat_map(|said| said.lines());
     let late = lines.filter(|line| line.contains("this attempt's result is discarded"));
-    late.map(|line| line.split_once("WARN").map_or(line, |(_, rest)| rest).to_owned())
+    let after = |line: &str, name: &str| {
+        let value = line.rsplit_once(name).map_or("", |(_, value)| value);
+        value.split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    late.map(|line| format!("{} {}", after(line, "job.id="), after(line, "attempt=")))
         .collect()
 }
 
@@ -219,6 +265,13 @@ fn orphans(ground: &Ground) -> Vec<String> {
             !arguments.contains("postgres") && format!("{arguments} {environment}").contains(mark)
         })
         .map(|(arguments, _)| arguments)
+        .chain(
+            ground
+                .kept
+                .iter()
+                .filter(|process| keeps(**process))
+                .map(|process| format!("keeper {process}")),
+        )
         .collect()
 }
 
