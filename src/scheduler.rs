@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::alive::Alive;
+use crate::app::backoff::Backoff;
 use crate::app::hint::Hints;
 use crate::app::tick::{Tick, tick};
 use crate::shutdown::Stop;
@@ -38,7 +39,7 @@ pub async fn run(
         "scheduler running"
     );
     alive.ready("running");
-    let mut away = false;
+    let (mut away, mut pause) = (false, Backoff::default());
     while !stop.soft.is_cancelled() {
         // More than the time between two, so that an idle scheduler, with its roll-ups, costs one statement in it
         // at most; drawn, so that several do not look together.
@@ -54,6 +55,7 @@ pub async fn run(
         }
         match came {
             Ok(done) => {
+                pause = Backoff::default();
                 if away {
                     tracing::info!("the database is back");
                     away = false;
@@ -66,6 +68,9 @@ pub async fn run(
                 tracing::warn!(error = %error, "nothing could be done about what is due; trying again");
                 away = true;
             }
+        }
+        if away {
+            wait = wait.max(pause.draw());
         }
         part.moves();
         let _ = tokio::time::timeout(wait, stop.soft.cancelled()).await;
