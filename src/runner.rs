@@ -26,7 +26,7 @@ pub mod workspace;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::alive::Alive;
 use crate::app::backoff::Backoff;
@@ -122,6 +122,9 @@ impl Settings {
     }
 }
 
+/// How long a session lasts for the next to begin soon.
+const LASTING: Duration = Duration::from_secs(60);
+
 /// What this host calls itself.
 pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -139,11 +142,16 @@ pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
     while !stop.soft.is_cancelled() {
         match open(&settings, &pool, &hints).await {
             Ok(session) => {
-                pause = Backoff::default();
                 settings.alive.ready(&format!("session {}", session.id));
+                let opened = Instant::now();
                 if session::run(&settings, session, &url, &stop).await == session::End::Stopped {
                     break;
                 }
+                // One that is over soon again and again is not to run the whole queue meanwhile.
+                if opened.elapsed() > LASTING {
+                    pause = Backoff::default();
+                }
+                pause.wait(&stop.soft).await;
             }
             Err(error) => {
                 tracing::warn!(error = %error, "no session could be opened; trying again");

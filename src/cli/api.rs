@@ -1,6 +1,7 @@
 //! `orchestrator api`
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -38,6 +39,9 @@ pub(super) struct Api {
     artifacts: config::Artifacts,
 }
 
+/// How long the first look at what leads to the database may hold up the service, which says that it is not ready then.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
 /// Requests of one client, and of one token, in a window, when nobody says: a thousand a second for a minute,
 /// a tenth of what a small host answers. Who floods it is held back, and nobody else notices.
 const RATE_LIMIT: u32 = 60_000;
@@ -57,9 +61,12 @@ impl Api {
         let keys = self.secrets.keyring().map_err(anyhow::Error::msg)?;
         let listener = listen(&self.api).await?;
         // Nobody is answered before it is known, unless there is no database to ask.
-        if let Ok(true) = store::database::lends_connections(&pool).await {
-            anyhow::bail!(database::LENT);
-        }
+        let look = tokio::time::timeout(FIRST_LOOK, store::database::lends_connections(&pool));
+        let lends = match stop.soft.run_until_cancelled(look).await {
+            Some(Ok(Ok(lends))) => Some(lends),
+            _ => None,
+        };
+        anyhow::ensure!(lends != Some(true), database::LENT);
         let hints = Hints::start(pool.clone());
         let address = listener.local_addr()?;
         tokio::spawn({
@@ -71,10 +78,14 @@ impl Api {
                 api::pulse::tell(address, pool, alive, stop.soft).await;
             }
         });
-        let looking = tokio::spawn(database::refuse_lent(pool.clone(), stop.clone()));
+        let looking = lends
+            .is_none()
+            .then(|| tokio::spawn(database::refuse_lent(pool.clone(), stop.clone())));
         let objects = objects(&self.artifacts)?;
         serve(listener, pool, hints, &self.api, keys, objects, stop).await?;
-        looking.await??;
+        if let Some(looking) = looking {
+            looking.await??;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

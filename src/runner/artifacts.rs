@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::held::{Brake, Reason};
 use super::logs::Log;
+use super::process::Bound;
 use super::redact::Secrets;
 use super::step::Place;
 use super::workspace::Patch;
@@ -74,7 +75,7 @@ impl Keeping<'_> {
         secrets: &Secrets,
         log: &mut Log<'_>,
     ) -> Result<Option<Patch>, Failure> {
-        let patch = place.workspace.patch(self.settings, &self.stop()).await?;
+        let patch = place.workspace.patch(self.settings, &self.bound()).await?;
         let Some(patch) = patch else { return Ok(None) };
         if !patch.left_out.is_empty() {
             let names = patch
@@ -98,7 +99,7 @@ impl Keeping<'_> {
                 ),
             ));
         }
-        match scan::finds(place.workspace, &patch, self.settings, secrets, &self.stop()).await? {
+        match scan::finds(place.workspace, &patch, self.settings, secrets, &self.bound()).await? {
             None => Ok(Some(patch)),
             Some(file) => Err(Failure::new(
                 Code::SecretsFound,
@@ -190,7 +191,7 @@ impl Keeping<'_> {
                     return Err(not_kept(error));
                 }
             }
-            pause.wait(&self.stop()).await;
+            pause.wait(&self.bound().stop).await;
         }
     }
 
@@ -199,11 +200,11 @@ impl Keeping<'_> {
         matches!(self.brake.reason(), None | Some(Reason::Cancelled))
     }
 
-    /// What stops the keeping: what stops the attempt, unless it is stopped already.
-    fn stop(&self) -> CancellationToken {
+    /// What bounds the keeping: what stops the attempt, unless it is stopped already.
+    fn bound(&self) -> Bound {
         match self.brake.reason() {
-            None => self.brake.token().clone(),
-            Some(_) => CancellationToken::new(),
+            None => self.brake.bound(),
+            Some(_) => self.brake.bound_by(CancellationToken::new()),
         }
     }
 }

@@ -45,6 +45,8 @@ pub(super) async fn run(
         quiet,
     };
     let (ending, step) = match attempt.steps().await {
+        // Whatever went wrong by then may have come of that.
+        Ok((Ending::Failed(_) | Ending::Retried(..), _)) if brake.is_over() => (Ending::HandedBack, None),
         Ok(end) => end,
         Err(stop) => (stop?, None),
     };

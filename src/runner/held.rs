@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::attempt::Fence;
+use crate::domain::clock;
 use crate::domain::id::JobId;
-use crate::runner::process::Lease;
+use crate::runner::process::{Bound, Lease};
 
 /// Why an attempt is to stop before its steps are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +40,15 @@ impl Brake {
         }
     }
 
-    /// Until when children may run, whatever becomes of this process.
-    pub(super) fn lease(&self) -> Lease {
-        self.lease.clone()
+    /// What children are bounded by.
+    pub(super) fn bound(&self) -> Bound {
+        self.bound_by(self.token.clone())
+    }
+
+    /// The same with another word to stop.
+    pub(super) fn bound_by(&self, stop: CancellationToken) -> Bound {
+        let lease = Some(self.lease.clone());
+        Bound { stop, lease }
     }
 
     pub(super) fn pull(&self, reason: Reason) {
@@ -57,6 +64,13 @@ impl Brake {
     /// What children listen to.
     pub(super) fn token(&self) -> &CancellationToken {
         &self.token
+    }
+
+    /// Whether children may not run any more, as far as is known here.
+    pub(super) fn is_over(&self) -> bool {
+        self.lease
+            .borrow()
+            .is_some_and(|until| until <= clock::since_boot())
     }
 
     /// Why it was pulled, if it was.
@@ -81,8 +95,8 @@ struct State {
     running: HashMap<JobId, Brake>,
     /// What was begun and whose end is not in the table yet.
     known: HashSet<Fence>,
-    /// Jobs that were to stop and are not known yet: the answer to their claim is under way.
-    stopped_before: HashMap<JobId, Reason>,
+    /// Attempts that were to stop and are not known yet: the answer to their claim is under way.
+    stopped_before: HashMap<Fence, Reason>,
     /// Why everything was stopped: an attempt that was claimed meanwhile must stop as well.
     all_stopped: Option<Reason>,
 }
@@ -92,7 +106,7 @@ impl Held {
     pub(super) fn begin(&self, fence: Fence) -> Brake {
         let brake = Brake::new(self.lease.subscribe());
         let mut state = self.lock();
-        let before = state.stopped_before.remove(&fence.job);
+        let before = state.stopped_before.remove(&fence);
         if let Some(reason) = state.all_stopped.or(before) {
             brake.pull(reason);
         }
@@ -122,14 +136,14 @@ impl Held {
         self.lock().known.iter().copied().collect()
     }
 
-    /// Stops these jobs, which are all of this session that are to stop for that reason.
-    pub(super) fn stop(&self, jobs: &[JobId], reason: Reason) {
+    /// Stops these attempts, which are all of this session that are to stop for that reason.
+    pub(super) fn stop(&self, attempts: &[Fence], reason: Reason) {
         let mut state = self.lock();
         state.stopped_before.clear();
-        for job in jobs {
-            match state.running.get(job) {
-                Some(brake) => brake.pull(reason),
-                None => drop(state.stopped_before.insert(*job, reason)),
+        for fence in attempts {
+            match state.running.get(&fence.job) {
+                Some(brake) if state.known.contains(fence) => brake.pull(reason),
+                _ => drop(state.stopped_before.insert(*fence, reason)),
             }
         }
     }
@@ -163,11 +177,19 @@ mod tests {
     #[test]
     fn a_job_that_is_to_stop_before_its_claim_is_heard_stops_when_it_is() {
         let held = Held::default();
-        held.stop(&[FENCE.job], Reason::Cancelled);
+        held.stop(&[FENCE], Reason::Cancelled);
         assert_eq!(held.begin(FENCE).reason(), Some(Reason::Cancelled));
-        // Of what is no more to stop nothing is kept.
-        held.stop(&[], Reason::Cancelled);
-        assert_eq!(held.begin(FENCE).reason(), None);
+        // Nor another attempt at the job, whether the one is known or not.
+        for known in [true, false] {
+            let held = Held::default();
+            if known {
+                held.begin(FENCE);
+                held.end(FENCE);
+            }
+            held.stop(&[FENCE], Reason::Cancelled);
+            let again = Fence { attempt: 2, ..FENCE };
+            assert_eq!(held.begin(again).reason(), None);
+        }
     }
 
     #[test]

@@ -66,8 +66,21 @@ pub struct Command {
     pub credentials: Option<Credentials>,
     /// What it is run in, if it is.
     pub wrapper: Option<Wrapper>,
+}
+
+/// What ends a program from outside.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The word to stop.
+    pub stop: CancellationToken,
     /// Until when it may run whatever becomes of this process, if that is bounded.
     pub lease: Option<Lease>,
+}
+
+impl From<CancellationToken> for Bound {
+    fn from(stop: CancellationToken) -> Self {
+        Self { stop, lease: None }
+    }
 }
 
 /// An instant by [`clock::since_boot`], which is put off again and again: when it passes, the keeper ends the program, whether
@@ -120,6 +133,8 @@ pub enum End {
     IdleTimedOut,
     /// It was told to stop.
     Stopped,
+    /// The lease passed under which it was allowed to run.
+    LeaseOver,
     /// Its keeper was killed, and everything below it with it.
     Unwatched,
 }
@@ -151,7 +166,7 @@ pub fn conceal() {
 }
 
 /// Runs the program to its end and sends what it prints to `output`. When `output` is full the
-/// program waits, and that does not count as being idle. `stop`, a timeout or an idle timeout end it.
+/// program waits, and that does not count as being idle. What bounds it, a timeout or an idle timeout end it.
 /// When this returns, or is dropped, nothing the program started is left.
 ///
 /// # Errors
@@ -161,10 +176,11 @@ pub async fn run(
     supervisor: &Supervisor,
     command: Command,
     output: mpsc::Sender<Chunk>,
-    stop: CancellationToken,
+    bound: impl Into<Bound>,
 ) -> Result<Outcome, SpawnError> {
+    let Bound { stop, lease } = bound.into();
     let started_at = clock::now();
-    let (watch, capture) = watch::start(supervisor, &command).await?;
+    let (watch, capture) = watch::start(supervisor, &command, lease).await?;
     let seen = watch.until_over(&command, capture, &output, &stop).await?;
     Ok(Outcome {
         end: seen.end,

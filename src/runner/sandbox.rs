@@ -282,7 +282,6 @@ async fn run_true(
         nice: 0,
         credentials,
         wrapper: Some(wrapper),
-        lease: None,
     };
     let (output, mut chunks) = mpsc::channel(16);
     let discard = async { while chunks.recv().await.is_some() {} };

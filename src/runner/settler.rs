@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::held::{Held, Reason};
+use super::held::Held;
 use crate::app::backoff::Backoff;
 use crate::app::gather::{Company, Waiting};
 use crate::app::lease::Session;
@@ -24,8 +24,8 @@ pub(super) struct Finished {
 }
 
 /// Settles what arrives until every sender is gone; answers whether all of it is in the tables. While the database is away
-/// it tries again and again until `hard`. What is not settled goes back when the session is closed, so there is no use in
-/// going on with it.
+/// it tries again and again until `hard`. What is not settled goes back only when the session is closed, so nothing more is
+/// begun in it.
 pub(super) async fn settle(
     session: Session,
     held: Held,
@@ -35,10 +35,11 @@ pub(super) async fn settle(
 ) -> bool {
     let mut finished = Waiting::new(finished, BATCH, Company::Paced(session.going.clone()));
     let mut arrived = Vec::with_capacity(BATCH);
+    let mut all = true;
     loop {
         finished.take(&mut arrived).await;
         if arrived.is_empty() {
-            return true;
+            return all;
         }
         let (batch, slots): (Vec<_>, Vec<_>) = arrived
             .drain(..)
@@ -52,9 +53,8 @@ pub(super) async fn settle(
         // claimed again at once would be forgotten.
         batch.iter().for_each(|settlement| held.let_go(settlement.fence));
         if !settle_batch(&session, &batch, &hard, false).await {
-            held.stop_all(Reason::LeaseLost);
+            all = false;
             quiet.cancel();
-            return false;
         }
         batch.iter().for_each(|settlement| held.forget(settlement.fence));
         drop(slots);

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::process::Bound;
 use super::{Settings, room, workspace};
 use crate::app::workspaces;
 use crate::domain::id::JobId;
@@ -62,6 +63,7 @@ pub(super) async fn run(settings: Settings, pool: Pool, stop: CancellationToken)
 }
 
 async fn sweep(settings: &Settings, pool: &Pool, ttl: Duration, stop: &CancellationToken) -> Result<u64> {
+    let bound = &Bound::from(stop.clone());
     let root = settings.workspaces_root.clone();
     let listed = tokio::task::spawn_blocking(move || list(&root)).await;
     let Found { jobs, going } = listed.unwrap_or_default();
@@ -71,11 +73,11 @@ async fn sweep(settings: &Settings, pool: &Pool, ttl: Duration, stop: &Cancellat
             if stop.is_cancelled() {
                 return Ok(count);
             }
-            count += u64::from(delete(settings, pool, job, ttl, stop).await?);
+            count += u64::from(delete(settings, pool, job, ttl, bound).await?);
         }
     }
     for left in going {
-        remove(settings, &left, stop).await;
+        remove(settings, &left, bound).await;
     }
     Ok(count)
 }
@@ -103,13 +105,7 @@ fn list(root: &Path) -> Found {
     found
 }
 
-async fn delete(
-    settings: &Settings,
-    pool: &Pool,
-    job: JobId,
-    ttl: Duration,
-    stop: &CancellationToken,
-) -> Result<bool> {
+async fn delete(settings: &Settings, pool: &Pool, job: JobId, ttl: Duration, bound: &Bound) -> Result<bool> {
     let from = settings.workspaces_root.join(job.to_string());
     let to = settings
         .workspaces_root
@@ -117,7 +113,7 @@ async fn delete(
     let rename = async || std::fs::rename(&from, &to);
     match workspaces::take(pool, job, ttl, None, rename).await? {
         Ok(true) => {
-            remove(settings, &to, stop).await;
+            remove(settings, &to, bound).await;
             Ok(true)
         }
         Ok(false) => Ok(false),
@@ -130,8 +126,8 @@ async fn delete(
     }
 }
 
-async fn remove(settings: &Settings, path: &Path, stop: &CancellationToken) {
-    match workspace::remove(settings, path, stop).await {
+async fn remove(settings: &Settings, path: &Path, bound: &Bound) {
+    match workspace::remove(settings, path, bound).await {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {

@@ -117,7 +117,6 @@ async fn said(asker: &Asker, path: &Path, binary: &Binary) -> Result<String, Str
         nice: 0,
         credentials: asker.credentials,
         wrapper: None,
-        lease: None,
     };
     let (output, mut chunks) = mpsc::channel(16);
     let running = process::run(&asker.supervisor, command, output, CancellationToken::new());

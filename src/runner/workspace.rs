@@ -24,10 +24,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
-use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::process::Credentials;
+use super::process::{Bound, Credentials};
 use crate::domain::attempt::Failure;
 use crate::domain::id::JobId;
 use crate::domain::job::Code;
@@ -149,14 +148,14 @@ impl Workspace {
         directory: &Path,
         before: Option<&Origin>,
         bare: bool,
-        stop: &CancellationToken,
+        bound: &Bound,
     ) -> Result<Self, Failure> {
         let source = Source::look(directory, settings.no_repository).await?;
         let home = settings.workspaces_root.join(job.to_string());
-        clear(settings, &home, stop).await?;
+        clear(settings, &home, bound).await?;
         let work = home.join("work");
         lay(&home, &work, settings.credentials).map_err(|error| cannot_be_made(&home, &error))?;
-        let tool = Tool::new(settings, &home, stop)
+        let tool = Tool::new(settings, &home, bound)
             .bare(bare)
             .reading(source.directory());
         let (kind, base) = match &source {
@@ -194,23 +193,23 @@ fn not_as_before(directory: &Path) -> Failure {
 }
 
 /// Takes away what is left of a workspace that was not finished.
-async fn clear(settings: &Settings, home: &Path, stop: &CancellationToken) -> Result<(), Failure> {
+async fn clear(settings: &Settings, home: &Path, bound: &Bound) -> Result<(), Failure> {
     match std::fs::symlink_metadata(home) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => remove(settings, home, stop)
+        _ => remove(settings, home, bound)
             .await
             .map_err(|error| cannot_be_made(home, &error)),
     }
 }
 
 /// Deletes a workspace with everything in it, whatever a step made of it. No link is followed.
-pub(super) async fn remove(settings: &Settings, home: &Path, stop: &CancellationToken) -> io::Result<()> {
+pub(super) async fn remove(settings: &Settings, home: &Path, bound: &Bound) -> io::Result<()> {
     let quick = home.to_owned();
     let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(quick)).await?;
     match removed {
         // Directories that are closed, or deeper than there may be open files.
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Tool::new(settings, home, stop).empty().await;
+            Tool::new(settings, home, bound).empty().await;
             let rest = home.to_owned();
             tokio::task::spawn_blocking(move || std::fs::remove_dir_all(rest)).await?
         }

@@ -45,25 +45,32 @@ pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> 
             select count(*) as jobs from job
              where project_id = $1 and concurrency_key = $2 and concurrency_key is not null
                and (state in ('available', 'running') or gate = 'project')
-        ), waiting as (
+        ), waiting as materialized (
             select id, concurrency_limit, row_number() over (order by priority desc, run_at, id) as place
               from (select id, concurrency_limit, priority, run_at from job
                      where project_id = $1 and concurrency_key = $2 and state = 'scheduled' and gate = 'key'
                      order by priority desc, run_at, id
                      limit 1000) as waiting
-        ), chosen as materialized (
-            select id, bool_and(place + jobs <= concurrency_limit) over (order by place) as has_room from waiting, live
-        ), first as materialized (
-            -- Only who is let in is held: a thousand who wait would be written to for each.
-            select job.id from chosen join job on job.id = chosen.id
-             where has_room and job.state = 'scheduled' and job.gate = 'key'
+        ), held as materialized (
+            -- As many as there may be room for, and some behind them should others hold those: all who wait would be written
+            -- to for each. As in `settle`, states here would offer the planner a walk over all who wait.
+            select job.id, waiting.concurrency_limit, waiting.place
+              from waiting join job on job.id = waiting.id
+             where waiting.place <= (select case when max(concurrency_limit) > max(jobs) then max(concurrency_limit) - max(jobs) + 10 end
+                                       from waiting, live)
+               and job.state::text = 'scheduled' and job.gate is not distinct from 'key'
+             order by waiting.place
                for no key update of job skip locked
+        ), placed as (
+            select id, concurrency_limit, row_number() over (order by place) as place from held
+        ), first as (
+            select id, bool_and(place + jobs <= concurrency_limit) over (order by place) as has_room from placed, live
         ), admitted as (
             update job
                set state = case when project_limited then 'scheduled' else 'available' end::job_state,
                    gate = case when project_limited then 'project' end
               from first
-             where job.id = first.id
+             where job.id = first.id and has_room
             returning job.id, job.project_id, job.queue, job.state
         ), logged as (
             insert into event (project_id, job_id, kind, actor)

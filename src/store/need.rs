@@ -13,23 +13,26 @@ use crate::domain::job::JobState;
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn mark(db: impl Executor<'_>, needs: &[(JobId, ProjectId)]) -> Result<Vec<JobId>> {
+pub async fn mark(db: impl Executor<'_>, needs: &[(JobId, ProjectId)]) -> Result<Vec<(JobId, ProjectId)>> {
     let (ids, projects): (Vec<_>, Vec<_>) = needs.iter().map(|(job, project)| (job.0, project.0)).unzip();
-    let found = sqlx::query_scalar!(
+    let found = sqlx::query!(
         r#"
         with held as materialized (
             select id from job
              where id = any ($1) and (id, project_id) in (select * from unnest($1::uuid[], $2::uuid[]) as need (id, project))
              order by id for no key update
         )
-        update job set needed = true from held where job.id = held.id returning job.id
+        update job set needed = true from held where job.id = held.id returning job.id, job.project_id
         "#,
         &ids,
         &projects,
     )
     .fetch_all(db)
     .await?;
-    Ok(found.into_iter().map(JobId).collect())
+    let found = found
+        .into_iter()
+        .map(|row| (JobId(row.id), ProjectId(row.project_id)));
+    Ok(found.collect())
 }
 
 /// What `job` needs and has not succeeded, with where it is.

@@ -7,6 +7,7 @@ use sqlx::postgres::types::PgInterval;
 
 use super::job::{Reach, reach};
 use super::{Executor, Result};
+use crate::domain::attempt::Fence;
 use crate::domain::id::{JobId, RunnerId};
 
 /// A session that begins.
@@ -59,8 +60,8 @@ pub async fn open(db: impl Executor<'_>, session: &NewSession<'_>) -> Result<()>
 pub struct Renewed {
     /// Whether an operator asked the session to take no more work.
     pub drain: bool,
-    /// Jobs of this session somebody asked to stop.
-    pub cancel: Vec<JobId>,
+    /// Attempts of this session at jobs that somebody asked to stop.
+    pub cancel: Vec<Fence>,
 }
 
 /// Renews the lease, unless it has passed: `None` means everything the session held is another's now.
@@ -75,7 +76,9 @@ pub async fn renew(db: impl Executor<'_>, id: RunnerId, lease: Duration) -> Resu
          where id = $1 and ended_at is null and lease_expires_at > now()
         returning drain_asked_at is not null as "drain!",
                   array(select job.id from job
-                         where job.runner_id = $1 and job.state = 'running' and cancel_asked_at is not null) as "cancel!"
+                         where job.runner_id = $1 and job.state = 'running' and cancel_asked_at is not null order by id) as "jobs!",
+                  array(select job.attempt from job
+                         where job.runner_id = $1 and job.state = 'running' and cancel_asked_at is not null order by id) as "attempts!"
         "#,
         id.0,
         interval(lease),
@@ -84,7 +87,15 @@ pub async fn renew(db: impl Executor<'_>, id: RunnerId, lease: Duration) -> Resu
     .await?;
     Ok(row.map(|row| Renewed {
         drain: row.drain,
-        cancel: row.cancel.into_iter().map(JobId).collect(),
+        cancel: row
+            .jobs
+            .into_iter()
+            .zip(row.attempts)
+            .map(|(job, attempt)| Fence {
+                job: JobId(job),
+                attempt,
+            })
+            .collect(),
     }))
 }
 

@@ -43,7 +43,6 @@ fn command(argv: &[&str]) -> Command {
         nice: 10,
         credentials: Credentials::for_steps("nobody").unwrap(),
         wrapper: None,
-        lease: None,
     }
 }
 

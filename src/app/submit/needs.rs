@@ -65,8 +65,8 @@ pub(super) async fn resolve(
     }
     let needed: Vec<_> = outside.keys().copied().collect();
     let found = store::need::mark(&mut *db, &needed).await?;
-    let found: BTreeSet<JobId> = found.into_iter().collect();
-    match outside.iter().find(|((id, _), _)| !found.contains(id)) {
+    let found: BTreeSet<_> = found.into_iter().collect();
+    match outside.iter().find(|(need, _)| !found.contains(*need)) {
         Some(((id, _), index)) => Err(unknown(*index, &id.to_string())),
         None => Ok(()),
     }

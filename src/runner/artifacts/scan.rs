@@ -5,13 +5,12 @@ use std::io::{self, BufRead as _, BufReader, Read};
 use futures_util::{StreamExt as _, future, stream};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
-use tokio_util::sync::CancellationToken;
 
 use crate::domain::attempt::Failure;
 use crate::domain::job::Code;
 use crate::runner::Settings;
 use crate::runner::logs::text::Decoder;
-use crate::runner::process::{Chunk, Stream};
+use crate::runner::process::{Bound, Chunk, Stream};
 use crate::runner::redact::{Redactor, Secrets};
 use crate::runner::workspace::{Patch, Workspace};
 
@@ -41,14 +40,14 @@ pub(super) async fn finds(
     patch: &Patch,
     settings: &Settings,
     secrets: &Secrets,
-    stop: &CancellationToken,
+    bound: &Bound,
 ) -> Result<Option<String>, Failure> {
     let file = patch.open().map_err(|error| unreadable(&error))?;
     let looked = match aside(file, secrets).await? {
         Look::Packed => {
             let (output, chunks) = mpsc::channel(16);
             let reading = aside(SyncIoBridge::new(StreamReader::new(printed(chunks))), secrets);
-            let (told, looked) = tokio::join!(workspace.patch_as_text(settings, output, stop), reading);
+            let (told, looked) = tokio::join!(workspace.patch_as_text(settings, output, bound), reading);
             told?;
             looked?
         }

@@ -97,14 +97,14 @@ impl Attempt<'_> {
             None => None,
         };
         let directory = Path::new(&self.job.project_directory);
-        let stop = self.brake.token();
+        let bound = &self.brake.bound();
         let workspace = Workspace::make(
             settings,
             job,
             directory,
             before.as_ref(),
             self.job.without_sandbox,
-            stop,
+            bound,
         )
         .await?;
         if let Some(patch) = patch {
@@ -135,7 +135,7 @@ impl Attempt<'_> {
         let patch = read
             .map_err(|error| not_restored(&format!("cannot be read: {error}")))?
             .ok_or_else(|| not_restored("is not where artifacts are kept"))?;
-        workspace.apply(self.settings, patch, self.brake.token()).await
+        workspace.apply(self.settings, patch, &self.brake.bound()).await
     }
 
     /// Asks the tables, and waits for them while they are away.

@@ -19,6 +19,9 @@ use super::wire::{self, Ended, Order, Report, Stage, Status, Streams};
 use super::{begin, tree, wrapped};
 use crate::domain::clock;
 
+/// Longest time between two looks at the clock of a lease, which the kernel's timers do not go along with while the host is
+/// suspended.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long the killed may take before what is left is killed again.
 const AGAIN: Duration = Duration::from_millis(5);
 
@@ -161,7 +164,7 @@ impl Step<'_> {
         let left = |until: Duration| until.saturating_sub(clock::since_boot());
         let longest = match self.killing {
             true => Some(AGAIN),
-            false => self.until.map(left),
+            false => self.until.map(|until| left(until).min(LOOK)),
         };
         let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
         let mut polled = [
@@ -175,10 +178,15 @@ impl Step<'_> {
         };
         rustix::io::retry_on_intr(|| poll(polled, longest.as_ref()))?;
         if polled.get(1).is_some_and(|runner| !runner.revents().is_empty()) {
+            // Whoever was stopped meanwhile has the newest word behind older ones.
             self.obey();
+            return Ok(());
         }
         // A runner that is frozen cannot say so, and another is about to run the job.
-        self.killing |= self.until.is_some_and(|until| left(until).is_zero());
+        if !self.killing && self.until.is_some_and(|until| left(until).is_zero()) {
+            self.killing = true;
+            self.ended.lease_over = true;
+        }
         Ok(())
     }
 

@@ -227,9 +227,10 @@ impl Hired {
     }
 
     /// Puts off the end of the lease, after which the keeper ends the step by itself.
-    pub(super) async fn put_off(&mut self, until: Duration) {
+    /// Whoever has not read so many words that there is no room for another reads no more.
+    pub(super) fn put_off(&mut self, until: Duration) {
         self.spoken = true;
-        let _ = self.keeper.line.write_all(&wire::put_off(until)).await;
+        let _ = self.keeper.line.try_write(&wire::put_off(until));
     }
 
     /// Kills a keeper that was stopped again after it was told to end its step, so that the step ends with it.

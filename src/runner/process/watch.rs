@@ -40,13 +40,18 @@ pub(super) struct Seen {
 pub(super) async fn start(
     supervisor: &Supervisor,
     command: &Command,
+    lease: Option<Lease>,
 ) -> Result<(Watch, Capture), SpawnError> {
-    open(supervisor, command)
+    open(supervisor, command, lease)
         .await
         .map_err(|error| SpawnError::host(command, &error))
 }
 
-async fn open(supervisor: &Supervisor, command: &Command) -> io::Result<(Watch, Capture)> {
+async fn open(
+    supervisor: &Supervisor,
+    command: &Command,
+    mut lease: Option<Lease>,
+) -> io::Result<(Watch, Capture)> {
     let (stdout, its_stdout) = io::pipe()?;
     let (stderr, its_stderr) = io::pipe()?;
     let (its_stdin, stdin) = match &command.stdin {
@@ -56,7 +61,6 @@ async fn open(supervisor: &Supervisor, command: &Command) -> io::Result<(Watch, 
     .unzip();
     let mut streams = vec![its_stdout.as_fd(), its_stderr.as_fd()];
     streams.extend(its_stdin.iter().map(|stdin| stdin.as_fd()));
-    let mut lease = command.lease.clone();
     let until = lease.as_mut().and_then(|lease| *lease.borrow_and_update());
     let keeper = supervisor.hire(&order(command, until), &streams).await?;
     let feeding = match (stdin, &command.stdin) {
@@ -150,7 +154,7 @@ impl Watch {
                     }
                 },
                 () = self.keeper.reported() => break,
-                until = renewed(&mut self.lease) => self.keeper.put_off(until).await,
+                until = renewed(&mut self.lease) => self.keeper.put_off(until),
                 permit = output.reserve(), if room.is_none() && !output.is_closed() => {
                     room = permit.ok();
                     times.heard();
@@ -237,6 +241,11 @@ fn seen(command: &Command, ended_by_us: Option<End>, ended: &Ended, output_bytes
         Status::Exited(code) => End::Exited(code),
         Status::Signalled(nix::libc::SIGKILL) if ended.oom_kills > 0 => End::OutOfMemory,
         Status::Signalled(signal) => End::Signalled(signal),
+    };
+    let by_itself = if ended.lease_over {
+        End::LeaseOver
+    } else {
+        by_itself
     };
     Seen {
         end: ended_by_us.unwrap_or(by_itself),

@@ -118,6 +118,8 @@ pub(super) struct Ended {
     pub(super) oom_kills: u64,
     /// Whether the wrapper, if there was one, came to execute the program.
     pub(super) executed: bool,
+    /// Whether the lease passed.
+    pub(super) lease_over: bool,
 }
 
 /// How the program itself ended.

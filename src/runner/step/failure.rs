@@ -40,6 +40,10 @@ pub(super) fn of(
                 outcome.peak_memory_bytes / 1_000_000
             ),
         ),
+        End::LeaseOver => (
+            Code::Interrupted,
+            format!("`{program}` was ended because the lease of its runner had passed."),
+        ),
         End::Unwatched => (
             Code::Signalled,
             format!("`{program}` was ended because the process that watched over it was killed."),

@@ -56,7 +56,7 @@ pub(super) async fn apply(
         let patch = patch
             .map_err(|error| unreadable(&path, &error))?
             .ok_or_else(|| missing(from))?;
-        place.workspace.apply(settings, patch, brake.token()).await?;
+        place.workspace.apply(settings, patch, &brake.bound()).await?;
         log.say(place.position, &format!("applied the patch of step {from}"))
             .await;
     }

@@ -11,7 +11,7 @@ use crate::domain::policy::{Policy, lower};
 use crate::domain::spec::StepSpec;
 use crate::domain::trace::TraceParent;
 use crate::runner::Settings;
-use crate::runner::held::Brake;
+use crate::runner::held::{self, Brake};
 use crate::runner::logs::Log;
 use crate::runner::process::{self, Chunk, Command, End, Limits, Outcome};
 use crate::runner::room;
@@ -86,14 +86,14 @@ pub(super) async fn run(
     let name = program.argv.first().cloned().unwrap_or_default();
     let command = Command {
         wrapper,
-        lease: Some(brake.lease()),
         ..command_of(settings, step, place, program)
     };
     let (output, mut chunks) = mpsc::channel(ON_THE_WAY);
     let stop = brake.token().child_token();
     let mut full = None;
     let running = async {
-        let running = process::run(&settings.supervisor, command, output, stop.clone());
+        let bound = brake.bound_by(stop.clone());
+        let running = process::run(&settings.supervisor, command, output, bound);
         let mut running = std::pin::pin!(running);
         tokio::select! {
             ended = &mut running => return ended,
@@ -124,6 +124,10 @@ pub(super) async fn run(
         Err(error) => record.failure = Some(failure::not_started(&error)),
         Ok(outcome) => {
             note(record, &outcome);
+            if outcome.end == End::LeaseOver {
+                // The job goes back, unless it is another's by now.
+                brake.pull(held::Reason::Draining);
+            }
             record.failure = match full {
                 Some(full) if outcome.end == End::Stopped && brake.reason().is_none() => Some(full),
                 _ => failure::of(&name, step, &outcome, brake.reason()),
@@ -187,7 +191,6 @@ fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>, program: 
         nice: settings.nice,
         credentials: settings.credentials,
         wrapper: None,
-        lease: None,
     }
 }
 

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use super::super::process::{self, Chunk, Command, End, Limits, SpawnError, Stream};
+use super::super::process::{self, Bound, Chunk, Command, End, Limits, SpawnError, Stream};
 use super::super::{Settings, sandbox};
 use crate::domain::attempt::Failure;
 use crate::domain::job::Code;
@@ -33,17 +32,17 @@ pub(super) struct Tool<'a> {
     home: &'a Path,
     source: Option<&'a Path>,
     bare: bool,
-    stop: &'a CancellationToken,
+    bound: &'a Bound,
 }
 
 impl<'a> Tool<'a> {
-    pub(super) fn new(settings: &'a Settings, home: &'a Path, stop: &'a CancellationToken) -> Self {
+    pub(super) fn new(settings: &'a Settings, home: &'a Path, bound: &'a Bound) -> Self {
         Self {
             settings,
             home,
             source: None,
             bare: false,
-            stop,
+            bound,
         }
     }
 
@@ -89,7 +88,7 @@ impl<'a> Tool<'a> {
     /// Prints what differs from `base` to `output`, with every file as text. Nobody has to hear it to its end.
     pub(super) async fn text(&self, base: &str, output: mpsc::Sender<Chunk>) -> Result<(), Failure> {
         let command = self.command(TEXT, &[base], None)?;
-        let ended = process::run(&self.settings.supervisor, command, output, self.stop.clone()).await;
+        let ended = process::run(&self.settings.supervisor, command, output, self.bound.clone()).await;
         judge(ended.map(|outcome| outcome.end), "")
     }
 
@@ -116,7 +115,7 @@ impl<'a> Tool<'a> {
             &self.settings.supervisor,
             self.command(script, arguments, stdin)?,
             output,
-            self.stop.clone(),
+            self.bound.clone(),
         );
         let reading = async {
             let (mut said, mut complaint) = (Vec::new(), Vec::new());
@@ -170,7 +169,6 @@ impl<'a> Tool<'a> {
             nice: self.settings.nice,
             credentials: self.settings.credentials,
             wrapper,
-            lease: None,
         })
     }
 }

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::super::Settings;
-use super::super::process::Chunk;
+use super::super::process::{Bound, Chunk};
 use super::git::Tool;
 use super::list::Listed;
 use super::source::beneath;
@@ -66,7 +65,7 @@ impl Workspace {
     pub(in crate::runner) async fn patch(
         &self,
         settings: &Settings,
-        stop: &CancellationToken,
+        bound: &Bound,
     ) -> Result<Option<Patch>, Failure> {
         let Some(origin) = self.origin() else {
             return Ok(None);
@@ -74,7 +73,7 @@ impl Workspace {
         if origin.kind == Kind::Empty && !self.home.join("base").exists() && is_empty(&self.work) {
             return Ok(None);
         }
-        let tool = Tool::new(settings, &self.home, stop).bare(self.bare);
+        let tool = Tool::new(settings, &self.home, bound).bare(self.bare);
         let left_out = self.snapshot(&tool, origin).await?;
         let size = match open(&self.home, "patch.diff") {
             Ok(file) => file.metadata().map_err(|error| unreadable(&error))?.len(),
@@ -97,12 +96,12 @@ impl Workspace {
         &self,
         settings: &Settings,
         output: mpsc::Sender<Chunk>,
-        stop: &CancellationToken,
+        bound: &Bound,
     ) -> Result<(), Failure> {
         let Some(origin) = self.origin() else {
             return Ok(());
         };
-        let tool = Tool::new(settings, &self.home, stop).bare(self.bare);
+        let tool = Tool::new(settings, &self.home, bound).bare(self.bare);
         tool.text(&origin.base, output).await
     }
 
@@ -133,12 +132,12 @@ impl Workspace {
         &self,
         settings: &Settings,
         patch: Vec<u8>,
-        stop: &CancellationToken,
+        bound: &Bound,
     ) -> Result<(), Failure> {
         let Some(origin) = self.origin() else {
             return Ok(());
         };
-        let tool = Tool::new(settings, &self.home, stop).bare(self.bare);
+        let tool = Tool::new(settings, &self.home, bound).bare(self.bare);
         self.snapshot(&tool, origin).await?;
         tool.apply(&origin.base, patch).await
     }

@@ -273,7 +273,7 @@ fn parent(pid: i32) -> i32 {
 
 #[tokio::test]
 async fn a_frozen_runner_leaves_no_process_of_its_steps_when_its_lease_passes() {
-    let ground = Ground::bare(&[("RUNNER_RECLAIM_AFTER_SEC", "8")]).await;
+    let ground = Ground::bare(&[("RUNNER_RECLAIM_AFTER_SEC", "12")]).await;
     let (mark, trace) = (mark(), ground.directory.join("trace"));
     std::fs::write(&trace, "").unwrap();
     std::fs::set_permissions(&trace, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
@@ -296,16 +296,39 @@ async fn a_frozen_runner_leaves_no_process_of_its_steps_when_its_lease_passes() 
 async fn ends_that_the_database_does_not_take_go_to_another_session() {
     let ground = Ground::bare(&[]).await;
     let refuse = "create function no() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
-        create trigger no before update on job for each row when (new.finished_at is not null) execute function no()";
+        create trigger no before update on job for each row when (new.finished_at is not null and new.priority = 7) execute function no()";
     tell(&ground.pool, refuse).await;
+    // What runs beside it goes on to its end.
+    let go = ground.directory.join("go");
+    let script = "while [ ! -e \"$0\" ]; do sleep 0.05; done";
+    let beside = ground.submit(&["sh", "-c", script, go.to_str().unwrap()]).await;
+    let state = format!("select state from job where id = '{beside}'");
+    until(async || (ask(&ground.pool, &state).await == "running").then_some(())).await;
+    tell(
+        &ground.pool,
+        "insert into queue (name, paused_at) values ('default', now())",
+    )
+    .await;
     let job = ground.submit(&["true"]).await;
+    tell(
+        &ground.pool,
+        &format!("update job set priority = 7 where id = '{job}'; update queue set paused_at = null"),
+    )
+    .await;
+    let refused = "select state from job where priority = 7";
+    until(async || (ask(&ground.pool, refused).await == "running").then_some(())).await;
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(ground.end(beside).await, "succeeded");
     let over = "select exists (select from runner where ended_at is not null)";
     until(async || (ask(&ground.pool, over).await == "true").then_some(())).await;
     tell(&ground.pool, "drop trigger no on job").await;
     expire(&ground.pool, &Hints::default(), None).await.unwrap();
     assert_eq!(ground.end(job).await, "succeeded");
-    let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
-    assert_eq!(ask(&ground.pool, history).await, "1 lost, 2 succeeded");
+    let history = "select string_agg(number || ' ' || outcome, ', ' order by priority, number) from attempt join job on job_id = id";
+    assert_eq!(
+        ask(&ground.pool, history).await,
+        "1 succeeded, 1 lost, 2 succeeded"
+    );
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use orchestrator::domain::clock::since_boot;
-use orchestrator::runner::process::{self, Chunk, Command, End, Limits, limits};
-use tokio::sync::mpsc;
+use orchestrator::runner::process::{self, Bound, Chunk, Command, End, Limits, limits};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{NEVER, eventually, mark, marked, run, run_until, shell, supervisor};
@@ -167,37 +167,96 @@ async fn a_step_that_stops_its_keeper_again_and_again_is_over_when_its_time_is()
     eventually("the step and its daemon end", || marked(&mark).is_empty());
 }
 
-#[tokio::test]
-async fn a_program_ends_with_its_lease_unless_that_is_put_off() {
-    let mark = mark();
-    let (lease, leased) = tokio::sync::watch::channel(Some(since_boot() + Duration::from_secs(2)));
-    let command = |script: &str| Command {
-        lease: Some(leased.clone()),
-        ..shell(script, &[&mark])
+/// Until so many seconds from now.
+fn ahead(seconds: u64) -> Option<Duration> {
+    Some(since_boot() + Duration::from_secs(seconds))
+}
+
+/// Runs a shell under a lease, which is what `lease` makes of it when the shell says `begun`.
+async fn leased(
+    first: Option<Duration>,
+    script: &str,
+    lease: impl FnOnce(&watch::Sender<Option<Duration>>),
+) -> End {
+    let (sender, receiver) = watch::channel(first);
+    let (output, mut chunks) = mpsc::channel(4);
+    let (supervisor, stop) = (supervisor(), CancellationToken::new());
+    let bound = Bound {
+        stop,
+        lease: Some(receiver),
     };
-    let daemon = "( setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' sh \"$1\" & ) & ";
-    let (outcome, _) = run(command(&format!(
-        "{daemon} trap '' TERM; while :; do sleep 1; done"
-    )))
-    .await;
-    assert_eq!(outcome.unwrap().end, End::Signalled(9));
+    let running = process::run(&supervisor, shell(script, &[]), output, bound);
+    let listening = async {
+        chunks.recv().await;
+        lease(&sender);
+        while chunks.recv().await.is_some() {}
+    };
+    tokio::join!(running, listening).0.unwrap().end
+}
+
+#[tokio::test]
+async fn a_program_ends_with_its_lease_with_everything_below_it() {
+    let mark = mark();
+    let (_lease, receiver) = watch::channel(ahead(1));
+    let (output, mut chunks) = mpsc::channel(4);
+    let bound = Bound {
+        stop: CancellationToken::new(),
+        lease: Some(receiver),
+    };
+    let daemon = "( setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' sh \"$1\" & ) &
+                  trap '' TERM; while :; do sleep 1; done";
+    let supervisor = supervisor();
+    let running = process::run(&supervisor, shell(daemon, &[&mark]), output, bound);
+    let (ended, _) = tokio::join!(running, chunks.recv());
+    assert_eq!(ended.unwrap().end, End::LeaseOver);
     assert!(marked(&mark).is_empty());
-    lease.send_replace(Some(since_boot() + Duration::from_secs(2)));
+}
+
+#[tokio::test]
+async fn a_lease_ends_when_the_last_word_says() {
+    let endless = "echo begun; while :; do sleep 1; done";
+    let shortened = leased(ahead(600), endless, |lease| {
+        lease.send_replace(ahead(0));
+    })
+    .await;
+    assert_eq!(shortened, End::LeaseOver);
+    let over_before = leased(ahead(0), endless, |_| {}).await;
+    assert_eq!(over_before, End::LeaseOver);
+    let none = leased(None, "echo begun; exit 3", |_| {}).await;
+    assert_eq!(none, End::Exited(3));
+}
+
+#[tokio::test]
+async fn a_keeper_that_was_stopped_over_its_lease_hears_that_it_was_renewed() {
+    let (sender, receiver) = watch::channel(ahead(600));
     let (output, mut chunks) = mpsc::channel(4);
     let supervisor = supervisor();
+    let bound = Bound {
+        stop: CancellationToken::new(),
+        lease: Some(receiver),
+    };
     let running = process::run(
         &supervisor,
-        command("echo begun; sleep 3"),
+        shell("echo $PPID; sleep 2; exit 3", &[]),
         output,
-        CancellationToken::new(),
+        bound,
     );
-    let putting_off = async {
-        while chunks.recv().await.is_some() {
-            lease.send_replace(Some(since_boot() + Duration::from_secs(60)));
+    let renewing = async {
+        let said = chunks.recv().await.unwrap();
+        let keeper = String::from_utf8_lossy(&said.bytes).trim().parse().unwrap();
+        kill(Pid::from_raw(keeper), Signal::SIGSTOP).unwrap();
+        // Words it does not read; all but the last are of a time that is over when it does.
+        for _ in 0..20 {
+            sender.send_replace(ahead(0));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        sender.send_replace(ahead(600));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        kill(Pid::from_raw(keeper), Signal::SIGCONT).unwrap();
+        while chunks.recv().await.is_some() {}
     };
-    let (outcome, ()) = tokio::join!(running, putting_off);
-    assert_eq!(outcome.unwrap().end, End::Exited(0));
+    let (ended, ()) = tokio::join!(running, renewing);
+    assert_eq!(ended.unwrap().end, End::Exited(3));
 }
 
 #[tokio::test]

@@ -130,14 +130,39 @@ async fn job_of_a_lower_limit_holds_back_those_behind_it_and_is_let_in_when_ther
 }
 
 #[tokio::test]
+async fn room_is_given_to_the_next_while_somebody_holds_the_first_in_line() {
+    let queue = Queue::new().await;
+    let limited = json!({ "concurrency": { "key": "k", "limit": 1 } });
+    let jobs = queue.submit_all(&vec![limited; 3]).await.unwrap();
+    let runner = queue.session(&[]).await;
+    let fence = claim(&runner, 10).await[0];
+    let mut holder = queue.pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin").execute(&mut *holder).await.unwrap();
+    sqlx::query("select from job where id = $1 for no key update")
+        .bind(jobs[1].job.0)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    end(&runner, fence, Ending::Succeeded).await;
+    let claimed = claim(&runner, 10).await;
+    assert_eq!((claimed.len(), claimed[0].job), (1, jobs[2].job));
+}
+
+#[tokio::test]
 async fn nothing_is_written_to_those_who_wait_for_room_there_is_not() {
     let queue = Queue::new().await;
     let limited = json!({ "concurrency": { "key": "k", "limit": 1 } });
     queue.submit_all(&vec![limited.clone(); 100]).await.unwrap();
-    let untouched = "select count(*) from job where state = 'scheduled' and xmax = '0'";
-    assert_eq!(ask(&queue.pool, untouched).await, "99");
+    // Of those who wait, only some right behind the one who was let in were held for it.
+    let touched = "select count(*) from job where state = 'scheduled' and xmax <> '0'";
+    assert_eq!(ask(&queue.pool, touched).await, "10");
+    tell(
+        &queue.pool,
+        "update job set priority = 1 where state = 'scheduled'",
+    )
+    .await;
     queue.submit(limited).await;
-    assert_eq!(ask(&queue.pool, untouched).await, "100");
+    assert_eq!(ask(&queue.pool, touched).await, "0");
 }
 
 #[tokio::test]

@@ -4,9 +4,13 @@ use orchestrator::app::control::{cancel, retry};
 use orchestrator::app::follow::sweep;
 use orchestrator::app::submit;
 use orchestrator::domain::attempt::Ending;
+use orchestrator::domain::id::JobId;
+use orchestrator::store::insert::{NewJob, insert};
+use orchestrator::store::project;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
-use super::{Queue, claim, end, failed};
+use super::{Queue, claim, end, failed, spec};
 use crate::support::{ask, tell, until};
 
 #[tokio::test]
@@ -183,29 +187,56 @@ async fn of_two_jobs_with_one_key_the_first_is_put_in_and_is_the_one_that_is_nee
 #[tokio::test]
 async fn key_that_others_take_just_then_is_theirs_and_it_is_their_job_that_is_needed() {
     let queue = Queue::new().await;
-    // Somebody's job with the key, whose commit is under way.
+    let (keyed, needing) = (json!({ "idempotency_key": "k" }), json!({ "needs": ["k"] }));
+    // Another's request with the key, whose commit is under way.
+    let theirs = spec(&keyed);
+    let project = project::by_alias(&queue.pool, "demo").await.unwrap().unwrap().id;
+    let job = NewJob {
+        id: JobId::generate(),
+        project,
+        spec: &theirs,
+        request_hash: Sha256::digest(serde_json::to_vec(&theirs).unwrap()).into(),
+        actor: "other",
+        needs: Vec::new(),
+        needed: false,
+        trace: None,
+        seen: None,
+    };
     let mut other = queue.pool.acquire().await.unwrap();
     sqlx::raw_sql("begin").execute(&mut *other).await.unwrap();
-    let theirs = "insert into job (id, project_id, queue, state, priority, run_at, max_attempts)
-                    select gen_random_uuid(), id, 'default', 'available', 0, now(), 3 from project returning id";
-    let theirs: uuid::Uuid = sqlx::query_scalar(theirs).fetch_one(&mut *other).await.unwrap();
-    let spec = "insert into job_spec (job_id, of_project, spec, request_hash)
-                  select job.id, project_id, '{\"queue\": \"default\"}', decode(repeat('00', 32), 'hex') from job where id = $1";
-    sqlx::query(spec).bind(theirs).execute(&mut *other).await.unwrap();
-    let key =
-        "insert into job_key (project_id, key, job_id) select project_id, 'k', id from job where id = $1";
-    sqlx::query(key).bind(theirs).execute(&mut *other).await.unwrap();
-    let bulk = [json!({ "idempotency_key": "k" }), json!({ "needs": ["k"] })];
+    insert(&mut *other, std::slice::from_ref(&job), None)
+        .await
+        .unwrap();
     let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    let bulk = [keyed, needing];
     let (accepted, ()) = tokio::join!(queue.submit_all(&bulk), async {
         until(async || (ask(&queue.pool, waits).await == "true").then_some(())).await;
         sqlx::raw_sql("commit").execute(&mut *other).await.unwrap();
     });
-    // The key is of another request, and that is said; it is no fault of the database.
-    assert!(
-        matches!(&accepted, Err(submit::Error::KeyReused { job, .. }) if job.0 == theirs),
-        "{accepted:?}"
+    let accepted = accepted.unwrap();
+    assert!(accepted[0].repeated && accepted[0].job == job.id);
+    let needs = format!(
+        "select needs_id from job_need where job_id = '{}'",
+        accepted[1].job
     );
+    assert_eq!(ask(&queue.pool, &needs).await, job.id.to_string());
+}
+
+#[tokio::test]
+async fn job_of_another_project_is_not_to_be_needed_also_beside_one_that_may() {
+    let queue = Queue::new().await;
+    project::put(&queue.pool, "other", "/srv/other", "administrator")
+        .await
+        .unwrap();
+    let need = queue.submit(json!({})).await;
+    let bulk = [
+        json!({ "needs": [need] }),
+        json!({ "needs": [need], "project_id": "other" }),
+    ];
+    match queue.submit_all(&bulk).await {
+        Err(submit::Error::Invalid(violations)) => assert_eq!(violations[0].path, "jobs[1].needs"),
+        other => panic!("{other:?}"),
+    }
     assert_eq!(ask(&queue.pool, "select count(*) from job").await, "1");
 }
 
