@@ -20,7 +20,7 @@ struct Pooler {
 }
 
 impl Pooler {
-    fn start(database: &Database, mode: &str) -> Self {
+    fn start(database: &Database, mode: &str, more: &str) -> Self {
         let directory = scratch();
         let url = url::Url::parse(database.url.expose()).unwrap();
         let socket = url.query_pairs().find(|(key, _)| key == "host").unwrap().1;
@@ -33,7 +33,7 @@ impl Pooler {
             .port();
         let settings = format!(
             "[databases]\n{name} = host={socket} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = 20\nmax_client_conn = 200\n"
+             unix_socket_dir =\nauth_type = any\npool_mode = {mode}\nmax_client_conn = 200\n{more}\n"
         );
         let file = directory.join("pgbouncer.ini");
         fs::write(&file, settings).unwrap();
@@ -76,7 +76,6 @@ fn environment<'a>(pooler: &'a Pooler, workspaces: &'a str) -> Vec<(&'a str, &'a
     vec![
         ("DATABASE_URL", pooler.url.as_str()),
         ("WORKSPACES_ROOT", workspaces),
-        ("ARTIFACTS_ROOT", workspaces),
         ("PROJECT_ALIASES", "demo=/srv/demo"),
         ("SANDBOX", "off"),
     ]
@@ -85,16 +84,37 @@ fn environment<'a>(pooler: &'a Pooler, workspaces: &'a str) -> Vec<(&'a str, &'a
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_pooler_in_session_mode_a_job_runs_to_its_end_and_hints_arrive() {
     let database = database().await;
-    let pooler = Pooler::start(&database, "session");
+    let pooler = Pooler::start(&database, "session", "default_pool_size = 20");
     let directory = scratch();
     let workspaces = directory.join("workspaces");
     let mut environment = environment(&pooler, workspaces.to_str().unwrap());
-    // Only a hint can wake the runner within the test's patience.
-    environment.push(("RUNNER_POLL_INTERVAL_SEC", "3000"));
+    // Only a hint can wake the runner within the test's patience, or tell it that a job is to stop.
+    environment.extend([
+        ("RUNNER_POLL_INTERVAL_SEC", "3000"),
+        ("RUNNER_RECLAIM_AFTER_SEC", "3000"),
+    ]);
+    let alias = format!("demo={}", directory.project());
+    environment.extend([
+        ("WEBHOOK_TOKENS", "a-token-of-the-environment=demo"),
+        ("PROJECT_ALIASES", &alias),
+    ]);
+    for command in [&["migrate"][..], &["unlock"]] {
+        let mut program = Program::start(command, &environment);
+        assert!(program.end().success(), "{command:?}: {}", program.said());
+    }
     let mut api = Program::start(&["api", "--bind", "127.0.0.1:0"], &environment);
-    api.hear("API listening");
+    let said = api.hear("API listening");
+    let address = said
+        .rsplit_once("http.address=")
+        .unwrap()
+        .1
+        .split(' ')
+        .next()
+        .unwrap();
     let mut runner = Program::start(&["runner"], &environment);
     runner.hear("runner session open");
+    let mut scheduler = Program::start(&["scheduler"], &environment);
+    scheduler.hear("scheduler running");
     let pool = database.pool();
     until(async || (ask(&pool, "select count(*) from project").await == "1").then_some(())).await;
     let spec = json!({ "goal": "g", "project_id": "demo", "steps": [{ "step_id": "a", "agent": "noop" }] });
@@ -103,12 +123,51 @@ async fn behind_a_pooler_in_session_mode_a_job_runs_to_its_end_and_hints_arrive(
     let mut submit = Program::start(&["submit", file.to_str().unwrap()], &environment);
     assert!(submit.end().success(), "{}", submit.said());
     until(async || (ask(&pool, "select state from job").await == "succeeded").then_some(())).await;
+
+    // By way of the API, for a time that the scheduler finds has come; and one that is stopped by a hint.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::new();
+    let post = async |spec: serde_json::Value| {
+        let request = http.post(format!("http://{address}/webhook"));
+        let answer = request
+            .bearer_auth("a-token-of-the-environment")
+            .json(&spec)
+            .send();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 202);
+        answer.json::<serde_json::Value>().await.unwrap()["job_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let mut later = spec.clone();
+    later["run_at"] = json!(orchestrator::domain::clock::now() + std::time::Duration::from_secs(1));
+    let later = post(later).await;
+    let mut long = spec;
+    long["steps"] = json!([{ "step_id": "a", "argv": ["sleep", "600"] }]);
+    let long = post(long).await;
+    let state = async |job: &str| ask(&pool, &format!("select state from job where id = '{job}'")).await;
+    until(async || (state(&later).await == "succeeded").then_some(())).await;
+    until(async || (state(&long).await == "running").then_some(())).await;
+    let mut cancel = Program::start(&["cancel", &long], &environment);
+    assert!(cancel.end().success(), "{}", cancel.said());
+    until(async || (state(&long).await == "cancelled").then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_pooler_in_transaction_mode_every_service_and_command_refuses_with_the_reason() {
+    // Also where each of two clients is lent its own connection, as long as they take turns.
+    for more in [
+        "default_pool_size = 20",
+        "default_pool_size = 2\nserver_round_robin = 1",
+    ] {
+        refused_behind(more).await;
+    }
+}
+
+async fn refused_behind(more: &str) {
     let database = database().await;
-    let pooler = Pooler::start(&database, "transaction");
+    let pooler = Pooler::start(&database, "transaction", more);
     let environment = environment(&pooler, "/nowhere");
     for arguments in [
         &["api", "--bind", "127.0.0.1:0"][..],
