@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::alive::Alive;
 use crate::app::backoff::Backoff;
+use crate::app::follow::Sweep;
 use crate::app::hint::Hints;
 use crate::app::tick::{Tick, tick};
 use crate::shutdown::Stop;
@@ -39,12 +40,12 @@ pub async fn run(
         "scheduler running"
     );
     alive.ready("running");
-    let (mut away, mut pause) = (false, Backoff::default());
+    let (mut away, mut pause, mut sweep) = (false, Backoff::default(), Sweep::default());
     while !stop.soft.is_cancelled() {
         // More than the time between two, so that an idle scheduler, with its roll-ups, costs one statement in it
         // at most; drawn, so that several do not look together.
         let mut wait = every.mul_f64(rand::random_range(1.1..=1.3));
-        let came = tick(&pool, &hints, None).await;
+        let came = tick(&pool, &hints, &mut sweep, None).await;
         // Where a part could not do its work, it is not known whether callbacks are due: they look for themselves.
         let callbacks_due = match &came {
             Ok(done) => done.callbacks,

@@ -16,8 +16,8 @@ use crate::store::{self, Pool, Result};
 
 /// Most jobs whose end is made known in one transaction.
 const BATCH: u32 = 500;
-/// Most gates looked at in one tick.
-const GATES: u32 = 1000;
+/// Most keys that one statement looks at for room.
+const KEYS: u32 = 1000;
 
 /// Follows up on what has ended.
 ///
@@ -110,14 +110,40 @@ pub async fn admit_all(pool: &Pool, hints: &Hints, mut gates: BTreeSet<Gate>) ->
 ///
 /// As [`follow`].
 pub async fn sweep(pool: &Pool, hints: &Hints) -> Result<()> {
+    let mut sweep = Sweep::default();
     loop {
-        let unheard = store::need::unheard(pool, BATCH).await?;
-        let full = unheard.len() == BATCH as usize;
-        hear(pool, hints, unheard).await?;
-        if !full {
-            break;
+        sweep.part(pool, hints).await?;
+        if sweep.place.is_none() {
+            return Ok(());
         }
     }
-    let gates = store::gate::with_room(pool, GATES).await?;
-    admit_all(pool, hints, gates.into_iter().collect()).await
+}
+
+/// The same a part at a time: of keys, which may be many, each part goes on where the last one ended.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    place: Option<Gate>,
+}
+
+impl Sweep {
+    /// Does a part.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`].
+    pub async fn part(&mut self, pool: &Pool, hints: &Hints) -> Result<()> {
+        loop {
+            let unheard = store::need::unheard(pool, BATCH).await?;
+            let full = unheard.len() == BATCH as usize;
+            hear(pool, hints, unheard).await?;
+            if !full {
+                break;
+            }
+        }
+        let mut gates = store::gate::projects_with_room(pool).await?;
+        let (keys, next) = store::gate::keys_with_room(pool, self.place.as_ref(), KEYS).await?;
+        self.place = next;
+        gates.extend(keys);
+        admit_all(pool, hints, gates.into_iter().collect()).await
+    }
 }

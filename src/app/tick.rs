@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant as Moment};
 
+use super::follow::Sweep;
 use super::hint::Hints;
-use super::{fire_due, follow, maintain};
+use super::{fire_due, maintain};
 use crate::domain::clock::{self, Instant};
 use crate::store::look::look;
 use crate::store::{Error, Pool, Result};
@@ -26,7 +27,7 @@ pub struct Tick {
 /// # Errors
 ///
 /// [`crate::store::Error`] when PostgreSQL is away; the next tick does what is left.
-pub async fn tick(pool: &Pool, hints: &Hints, now: Instant) -> Result<Tick> {
+pub async fn tick(pool: &Pool, hints: &Hints, sweep: &mut Sweep, now: Instant) -> Result<Tick> {
     let begun = Moment::now();
     let look = look(pool, now).await?;
     metrics::gauge!("orchestrator_scheduler_lag_seconds").set(look.lag);
@@ -46,7 +47,7 @@ pub async fn tick(pool: &Pool, hints: &Hints, now: Instant) -> Result<Tick> {
         part(take_back(pool, hints, now).await, &mut wrong)?;
     }
     if look.waiting {
-        part(follow::sweep(pool, hints).await, &mut wrong)?;
+        part(sweep.part(pool, hints).await, &mut wrong)?;
     }
     if let Some(wrong) = wrong {
         return Err(wrong);

@@ -127,18 +127,22 @@ pub async fn admit_project(db: impl Executor<'_>, project: ProjectId) -> Result<
     Ok(queues)
 }
 
-/// Gates with jobs waiting and room for one, looked for from `limit` gates of each kind, a step of an
-/// index each.
+/// Keys with jobs waiting and room for one, looked for from `limit` keys on, those behind `place` in their order, a step
+/// of an index each; and the place from where to look on, when there may be more.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn with_room(db: impl Executor<'_>, limit: u32) -> Result<Vec<Gate>> {
+pub async fn keys_with_room(
+    db: impl Executor<'_>,
+    place: Option<&Gate>,
+    limit: u32,
+) -> Result<(Vec<Gate>, Option<Gate>)> {
     let rows = sqlx::query!(
         r#"
         with recursive keyed as (
             (select project_id, concurrency_key as key, concurrency_limit as most, 1 as number from job
-              where state = 'scheduled' and gate = 'key'
+              where state = 'scheduled' and gate = 'key' and (project_id, concurrency_key) > ($2, $3)
               order by project_id, concurrency_key, priority desc, run_at, id limit 1)
             union all
             select next.project_id, next.concurrency_key, next.concurrency_limit, keyed.number + 1
@@ -149,25 +153,41 @@ pub async fn with_room(db: impl Executor<'_>, limit: u32) -> Result<Vec<Gate>> {
                     order by project_id, concurrency_key, priority desc, run_at, id limit 1) as next
              where keyed.number < $1
         )
-        select project_id as "project_id!", key from keyed
-         where most > (select count(*) from job
+        select project_id as "project_id!", key as "key!",
+               most > (select count(*) from job
                         where job.project_id = keyed.project_id and job.concurrency_key = keyed.key
                           and job.concurrency_key is not null
-                          and (state in ('available', 'running') or gate = 'project'))
-        union all
-        select id, null from project
-         where exists (select from job where project_id = project.id and state = 'scheduled' and gate = 'project')
-           and coalesce(max_running, 32767)
-               > (select count(*) from job where project_id = project.id and project_limited and state in ('available', 'running'))
+                          and (state in ('available', 'running') or gate = 'project')) as "has_room!"
+          from keyed order by number
         "#,
         i32::try_from(limit).unwrap_or(i32::MAX),
+        place.map_or(Uuid::nil(), |gate| gate.project.0),
+        place.and_then(|gate| gate.key.as_deref()).unwrap_or_default(),
     )
     .fetch_all(db)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| gate(row.project_id, row.key))
-        .collect())
+    let last = rows.last().filter(|_| rows.len() >= limit as usize);
+    let last = last.map(|row| gate(row.project_id, Some(row.key.clone())));
+    let with_room = rows.into_iter().filter(|row| row.has_room);
+    let gates = with_room.map(|row| gate(row.project_id, Some(row.key)));
+    Ok((gates.collect(), last))
+}
+
+/// Projects with jobs waiting and room for one.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn projects_with_room(db: impl Executor<'_>) -> Result<Vec<Gate>> {
+    let ids = sqlx::query_scalar!(
+        "select id from project
+          where exists (select from job where project_id = project.id and state = 'scheduled' and gate = 'project')
+            and coalesce(max_running, 32767)
+                > (select count(*) from job where project_id = project.id and project_limited and state in ('available', 'running'))"
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(ids.into_iter().map(|id| gate(id, None)).collect())
 }
 
 pub(super) fn gate(project: Uuid, key: Option<String>) -> Gate {

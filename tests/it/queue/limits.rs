@@ -198,6 +198,30 @@ async fn room_that_nobody_gave_away_is_found_by_the_scheduler() {
 }
 
 #[tokio::test]
+async fn room_is_found_however_many_keys_have_none() {
+    let queue = Queue::new().await;
+    let limited = |number: usize| json!({ "concurrency": { "key": format!("key-{number:04}"), "limit": 1 } });
+    let mut last = None;
+    // Each with a job that has its room and one that waits.
+    for batch in (0..1200).collect::<Vec<_>>().chunks(500) {
+        let jobs: Vec<_> = batch
+            .iter()
+            .flat_map(|number| [limited(*number), limited(*number)])
+            .collect();
+        last = queue.submit_all(&jobs).await.unwrap().last().copied();
+    }
+    let waiting = last.unwrap().job;
+    let gone = format!(
+        "update job set state = 'cancelled', code = 'cancelled', finished_at = now()
+          where state = 'available' and concurrency_key = (select concurrency_key from job where id = '{waiting}')"
+    );
+    tell(&queue.pool, &gone).await;
+    assert_eq!(queue.state(waiting).await, "scheduled");
+    sweep(&queue.pool, &queue.hints).await.unwrap();
+    assert_eq!(queue.state(waiting).await, "available");
+}
+
+#[tokio::test]
 async fn unique_key_is_held_by_one_job_until_it_has_ended() {
     let queue = Queue::new().await;
     let unique = || json!({ "unique_key": "report" });

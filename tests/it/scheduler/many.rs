@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use orchestrator::app::fire_due::fire_due;
+use orchestrator::app::follow::Sweep;
 use orchestrator::app::hint::Hints;
 use orchestrator::app::submit::submit;
 use orchestrator::app::tick::tick;
@@ -117,14 +118,20 @@ async fn scheduler_with_nothing_to_do_makes_one_statement_and_knows_when_to_look
     let start = at("2030-01-01T00:00:00Z");
     clock.schedule(start, "daily", "@daily", &json!({})).await;
     let now = Some(at("2030-01-01T23:59:30Z"));
-    let done = tick(&clock.pool, &Hints::default(), now).await.unwrap();
+    let done = tick(&clock.pool, &Hints::default(), &mut Sweep::default(), now)
+        .await
+        .unwrap();
     assert_eq!((done.made, done.next.unwrap().as_secs()), (0, 30));
     // A way of its own, on which statements are counted.
     let wire = Wire::to(&clock.database.url).await;
     let alone = pools::pool(wire.url(), "alone", 1).unwrap();
-    tick(&alone, &Hints::default(), now).await.unwrap();
+    tick(&alone, &Hints::default(), &mut Sweep::default(), now)
+        .await
+        .unwrap();
     let before = wire.statements();
-    tick(&alone, &Hints::default(), now).await.unwrap();
+    tick(&alone, &Hints::default(), &mut Sweep::default(), now)
+        .await
+        .unwrap();
     assert_eq!(wire.statements() - before, 1);
 }
 
@@ -145,10 +152,18 @@ async fn what_one_part_of_a_tick_cannot_do_keeps_no_other_from_its_work() {
                   create trigger refuse before insert on occurrence for each row execute function refuse()";
     tell(&clock.pool, refuse).await;
     let now = Some(start + TimeDelta::minutes(1));
-    let refused = tick(&clock.pool, &Hints::default(), now).await.unwrap_err();
+    let refused = tick(&clock.pool, &Hints::default(), &mut Sweep::default(), now)
+        .await
+        .unwrap_err();
     assert!(format!("{refused:?}").contains("not today"), "{refused:?}");
     let state = format!("select state from job where id = '{job}'");
     assert_eq!(clock.ask(&state).await, "available");
     tell(&clock.pool, "drop trigger refuse on occurrence").await;
-    assert_eq!(tick(&clock.pool, &Hints::default(), now).await.unwrap().made, 1);
+    assert_eq!(
+        tick(&clock.pool, &Hints::default(), &mut Sweep::default(), now)
+            .await
+            .unwrap()
+            .made,
+        1
+    );
 }

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use orchestrator::app::fire_due::fire_due;
-use orchestrator::app::follow::sweep;
+use orchestrator::app::follow::{Sweep, sweep};
 use orchestrator::app::hint::Hints;
 use orchestrator::app::schedules::steer::{pause, resume};
 use orchestrator::app::schedules::trigger::trigger;
@@ -71,10 +71,15 @@ impl Tables {
     async fn hold_all(&mut self) {
         self.hold("a tick with nothing due", async |t| {
             assert_eq!(
-                tick(&t.pool, &Hints::default(), Some(at("2029-12-31T23:00:00Z")))
-                    .await
-                    .unwrap()
-                    .made,
+                tick(
+                    &t.pool,
+                    &Hints::default(),
+                    &mut Sweep::default(),
+                    Some(at("2029-12-31T23:00:00Z"))
+                )
+                .await
+                .unwrap()
+                .made,
                 0
             );
         })

@@ -126,7 +126,8 @@ impl Tables {
         })
         .await;
         self.hold("what was missed", async |t| {
-            gate::with_room(&t.pool, 100).await.unwrap();
+            gate::keys_with_room(&t.pool, None, 100).await.unwrap();
+            gate::projects_with_room(&t.pool).await.unwrap();
             need::unheard(&t.pool, 100).await.unwrap();
         })
         .await;
