@@ -54,9 +54,9 @@ pub async fn run(
         if let Some(callbacks) = callbacks.as_ref().filter(|_| callbacks_due) {
             callbacks.notify_one();
         }
+        let gone = matches!(&came, Err(error) if error.is_away());
         match came {
             Ok(done) => {
-                pause = Backoff::default();
                 if away {
                     tracing::info!("the database is back");
                     away = false;
@@ -70,8 +70,9 @@ pub async fn run(
                 away = true;
             }
         }
-        if away {
-            wait = wait.max(pause.draw());
+        match gone {
+            true => wait = wait.max(pause.draw()),
+            false => pause = Backoff::default(),
         }
         part.moves();
         let _ = tokio::time::timeout(wait, stop.soft.cancelled()).await;

@@ -14,6 +14,7 @@ pub mod control;
 pub mod database;
 pub mod delivery;
 pub mod doctor;
+pub mod ended;
 pub mod event;
 pub mod expire;
 pub mod gate;

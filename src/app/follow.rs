@@ -10,8 +10,8 @@ use super::hint::Hints;
 use super::reckon::reckon;
 use crate::domain::id::JobId;
 use crate::domain::job::JobState;
+use crate::store::ended::Ended;
 use crate::store::gate::Gate;
-use crate::store::settle::Ended;
 use crate::store::{self, Pool, Result};
 
 /// Most jobs whose end is made known in one transaction.
@@ -133,9 +133,9 @@ impl Sweep {
     /// As [`follow`].
     pub async fn part(&mut self, pool: &Pool, hints: &Hints) -> Result<()> {
         loop {
-            let unheard = store::need::unheard(pool, BATCH).await?;
-            let full = unheard.len() == BATCH as usize;
-            hear(pool, hints, unheard).await?;
+            let untold = store::need::untold(pool, BATCH).await?;
+            let full = untold.len() == BATCH as usize;
+            hear(pool, hints, untold).await?;
             if !full {
                 break;
             }

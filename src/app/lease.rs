@@ -23,10 +23,11 @@ use crate::domain::id::{JobId, RunnerId};
 use crate::domain::usage::Usage;
 use crate::store::agent::Agent;
 use crate::store::claim::{Claimed, Place};
+use crate::store::ended::Ended;
 use crate::store::history::Answer;
 use crate::store::log::{NewLine, Output};
 use crate::store::runner::{NewSession, Renewed};
-use crate::store::settle::{Ended, Settlement};
+use crate::store::settle::Settlement;
 use crate::store::usage::Told;
 use crate::store::{self, Pool, Result};
 use bundles::Bundles;
@@ -145,13 +146,13 @@ impl Session {
         Ok(claimed)
     }
 
-    /// What this session holds, but for what is `known` to it; see [`store::claim::unheard`].
+    /// What this session holds, but for what is `known` to it; see [`store::claim::not_begun`].
     ///
     /// # Errors
     ///
     /// [`store::Error`] when PostgreSQL is away.
-    pub async fn unheard(&self, known: &[Fence]) -> Result<Vec<Claimed>> {
-        store::claim::unheard(&self.pool, self.id, known).await
+    pub async fn not_begun(&self, known: &[Fence]) -> Result<Vec<Claimed>> {
+        store::claim::not_begun(&self.pool, self.id, known).await
     }
 
     /// Renews the lease; `None` means that it has passed for good.

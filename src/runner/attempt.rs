@@ -45,8 +45,8 @@ pub(super) async fn run(
         quiet,
     };
     let (ending, step) = match attempt.steps().await {
-        // Whatever went wrong by then may have come of that.
-        Ok((Ending::Failed(_) | Ending::Retried(..), _)) if brake.is_over() => (Ending::HandedBack, None),
+        // The same of a workspace that could not be made.
+        Ok((Ending::Failed(_), None)) if brake.is_over() => (Ending::HandedBack, None),
         Ok(end) => end,
         Err(stop) => (stop?, None),
     };
@@ -157,6 +157,10 @@ impl Walk<'_> {
                 Next::Run(position) if !std::mem::take(&mut self.skip) => {
                     let record;
                     (record, noted) = self.run(position, ordinal).await;
+                    // What went wrong by then may have come of that: the job goes back, unless it is another's by now.
+                    if record.failure.is_some() && self.attempt.brake.is_over() {
+                        self.attempt.brake.pull(Reason::Draining);
+                    }
                     (position, record)
                 }
                 Next::Run(position) | Next::Skip(position) => (

@@ -26,7 +26,9 @@ const GATHER: Duration = Duration::from_millis(100);
 const ROW: usize = 64 * 1024;
 
 /// Bytes from which nothing more is taken for the head while the database is away: the program waits then.
-const AWAY: usize = 1024 * 1024;
+const AWAY: u64 = 1024 * 1024;
+/// Rows from which the same holds: two streams that take turns make many.
+const ROWS: usize = 1000;
 
 /// Bytes from which a piece of the tail takes no more.
 const PIECE: usize = 4 * 1024;
@@ -194,14 +196,15 @@ impl<'a> Log<'a> {
         chunks: &mut mpsc::Receiver<Chunk>,
     ) -> (Vec<NewLine>, usize) {
         let (mut more, mut taken, mut open) = (Vec::new(), 0, true);
+        let used = intake.head.used;
         let written = {
             let mut writing = pin!(append(self.session, self.fence, self.stop, &rows));
             loop {
-                let held: usize = more.iter().map(|row: &NewLine| row.body.len()).sum();
+                let has_room = intake.head.used - used < AWAY && more.len() < ROWS;
                 tokio::select! {
                     biased;
                     written = &mut writing => break written,
-                    chunk = chunks.recv(), if open && held < AWAY => match chunk {
+                    chunk = chunks.recv(), if open && has_room => match chunk {
                         Some(chunk) => taken += self.take(intake, &mut more, &chunk),
                         None => open = false,
                     },

@@ -241,8 +241,8 @@ impl Work {
         self: &Arc<Self>,
         slot: &mut Option<OwnedSemaphorePermit>,
     ) -> crate::store::Result<bool> {
-        let unheard = self.session.unheard(&self.held.known()).await?;
-        for job in unheard {
+        let not_begun = self.session.not_begun(&self.held.known()).await?;
+        for job in not_begun {
             let another = || self.slots.another();
             let Some(slot) = slot.take().or_else(another) else {
                 return Ok(false);

@@ -52,11 +52,14 @@ pub(super) async fn settle(
         // A job is no longer ours to stop once its end is on the way; in this order, or a job
         // claimed again at once would be forgotten.
         batch.iter().for_each(|settlement| held.let_go(settlement.fence));
-        if !settle_batch(&session, &batch, &hard, false).await {
-            all = false;
-            quiet.cancel();
+        match settle_batch(&session, &batch, &hard, false).await {
+            true => batch.iter().for_each(|settlement| held.forget(settlement.fence)),
+            // It stays known, or it would be taken for one whose claim was not heard, and begun again.
+            false => {
+                all = false;
+                quiet.cancel();
+            }
         }
-        batch.iter().for_each(|settlement| held.forget(settlement.fence));
         drop(slots);
     }
 }

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::ended::Ended;
 use super::gate::Gate;
 use super::named::Named;
-use super::settle::Ended;
 use super::{Executor, Result};
 use crate::domain::approval::{Decision, Word};
 use crate::domain::id::JobId;
@@ -100,7 +100,7 @@ pub async fn decide(
     Ok(row.map(|row| {
         let after = row.after.0;
         let gates = match row.project_id {
-            Some(project) => super::control::gates(
+            Some(project) => Gate::all_of(
                 project,
                 row.concurrency_key,
                 row.project_limited.unwrap_or_default(),

@@ -113,7 +113,7 @@ macro_rules! claim {
 /// # Errors
 ///
 /// [`super::Error::Unavailable`] when PostgreSQL cannot be reached; whatever was claimed just then
-/// is the session's all the same, see [`unheard`].
+/// is the session's all the same, see [`not_begun`].
 pub async fn claim(
     db: impl Executor<'_>,
     runner: RunnerId,
@@ -165,7 +165,7 @@ pub async fn claim_behind(
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn unheard(db: impl Executor<'_>, runner: RunnerId, known: &[Fence]) -> Result<Vec<Claimed>> {
+pub async fn not_begun(db: impl Executor<'_>, runner: RunnerId, known: &[Fence]) -> Result<Vec<Claimed>> {
     let jobs: Vec<Uuid> = known.iter().map(|fence| fence.job.0).collect();
     let attempts: Vec<i32> = known.iter().map(|fence| fence.attempt).collect();
     let rows = sqlx::query_as!(

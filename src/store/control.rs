@@ -1,10 +1,10 @@
 //! What operators do to jobs, queues and runners: each one guarded statement.
 
+use super::ended::Ended;
 use super::gate::Gate;
 use super::named::Named;
-use super::settle::Ended;
 use super::{Executor, Result};
-use crate::domain::id::{JobId, ProjectId, RunnerId};
+use crate::domain::id::{JobId, RunnerId};
 use crate::domain::job::JobState;
 
 /// What a request to cancel met.
@@ -71,26 +71,13 @@ pub async fn cancel(
                 job,
                 queue: None,
                 needed: row.needed.unwrap_or_default(),
-                gates: gates(
+                gates: Gate::all_of(
                     project,
                     row.concurrency_key,
                     row.project_limited.unwrap_or_default(),
                 ),
             }),
     }))
-}
-
-/// The gates a job took room at.
-pub(super) fn gates(project: uuid::Uuid, key: Option<String>, project_limited: bool) -> Vec<Gate> {
-    let own = project_limited.then_some(Gate {
-        project: ProjectId(project),
-        key: None,
-    });
-    let keyed = key.map(|key| Gate {
-        project: ProjectId(project),
-        key: Some(key),
-    });
-    keyed.into_iter().chain(own).collect()
 }
 
 /// What a request to retry met.
@@ -175,7 +162,7 @@ pub async fn retry(
             .queue
             .filter(|_| row.after.is_some_and(|after| after.0 == JobState::Available)),
         gates: match row.project_id {
-            Some(project) if row.gate.is_some() => gates(
+            Some(project) if row.gate.is_some() => Gate::all_of(
                 project,
                 row.concurrency_key,
                 row.project_limited.unwrap_or_default(),

@@ -1,8 +1,7 @@
 //! What time does to jobs: the due become available, the abandoned go back.
 
-use super::control::gates;
+use super::ended::Ended;
 use super::gate::Gate;
-use super::settle::Ended;
 use super::{Executor, Result};
 use crate::domain::clock::Instant;
 use crate::domain::id::JobId;
@@ -51,7 +50,7 @@ pub async fn promote(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<
     .await?;
     let promoted = rows.into_iter().map(|row| Promoted {
         queue: row.queue,
-        gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+        gates: Gate::all_of(row.project_id, row.concurrency_key, row.project_limited),
     });
     Ok(promoted.collect())
 }
@@ -126,7 +125,7 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
                 job: JobId(row.id),
                 queue: (!row.over).then_some(row.queue),
                 needed: row.needed && row.over,
-                gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+                gates: Gate::all_of(row.project_id, row.concurrency_key, row.project_limited),
             },
         })
         .collect())

@@ -17,6 +17,22 @@ pub struct Gate {
     pub key: Option<String>,
 }
 
+impl Gate {
+    fn of(project: Uuid, key: Option<String>) -> Self {
+        Self {
+            project: ProjectId(project),
+            key,
+        }
+    }
+
+    /// Those of a job, at which it waits for room and leaves some: under its key, and in its project where that has a limit.
+    pub(super) fn all_of(project: Uuid, key: Option<String>, project_limited: bool) -> Vec<Self> {
+        let keyed = key.map(|key| Self::of(project, Some(key)));
+        let own = project_limited.then(|| Self::of(project, None));
+        keyed.into_iter().chain(own).collect()
+    }
+}
+
 /// Waits until no other transaction decides about this gate. In a statement of its own, so that the
 /// next one sees what the last holder decided.
 ///
@@ -45,21 +61,24 @@ pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> 
             select count(*) as jobs from job
              where project_id = $1 and concurrency_key = $2 and concurrency_key is not null
                and (state in ('available', 'running') or gate = 'project')
-        ), waiting as materialized (
+        ), waiting as (
             select id, concurrency_limit, row_number() over (order by priority desc, run_at, id) as place
               from (select id, concurrency_limit, priority, run_at from job
-                     where project_id = $1 and concurrency_key = $2 and state = 'scheduled' and gate = 'key'
+                     where project_id = $1 and concurrency_key = $2 and gate = 'key'
                      order by priority desc, run_at, id
                      limit 1000) as waiting
+        ), near as (
+            -- Up to who must wait whoever is before it, also while somebody holds its row; and of the others as many as there is
+            -- room for, with some behind them should others hold those: all who wait would be written to for each.
+            select id, concurrency_limit, place,
+                   bool_and(concurrency_limit > jobs and place + jobs <= concurrency_limit + 10) over (order by place) as is_near
+              from waiting, live
         ), held as materialized (
-            -- As many as there may be room for, and some behind them should others hold those: all who wait would be written
-            -- to for each. As in `settle`, states here would offer the planner a walk over all who wait.
-            select job.id, waiting.concurrency_limit, waiting.place
-              from waiting join job on job.id = waiting.id
-             where waiting.place <= (select case when max(concurrency_limit) > max(jobs) then max(concurrency_limit) - max(jobs) + 10 end
-                                       from waiting, live)
-               and job.state::text = 'scheduled' and job.gate is not distinct from 'key'
-             order by waiting.place
+            -- To name the state here would offer the planner a walk over all who are so.
+            select job.id, near.concurrency_limit, near.place
+              from near join job on job.id = near.id
+             where is_near and job.gate is not distinct from 'key'
+             order by near.place
                for no key update of job skip locked
         ), placed as (
             select id, concurrency_limit, row_number() over (order by place) as place from held
@@ -107,7 +126,7 @@ pub async fn admit_project(db: impl Executor<'_>, project: ProjectId) -> Result<
               from project where id = $1
         ), first as materialized (
             select id from job
-             where project_id = $1 and state = 'scheduled' and gate = 'project'
+             where project_id = $1 and gate = 'project'
              order by priority desc, run_at, id
              limit (select greatest(jobs, 0) from room)
                for no key update skip locked
@@ -142,14 +161,13 @@ pub async fn keys_with_room(
         r#"
         with recursive keyed as (
             (select project_id, concurrency_key as key, concurrency_limit as most, 1 as number from job
-              where state = 'scheduled' and gate = 'key' and (project_id, concurrency_key) > ($2, $3)
+              where gate = 'key' and (project_id, concurrency_key) > ($2, $3)
               order by project_id, concurrency_key, priority desc, run_at, id limit 1)
             union all
             select next.project_id, next.concurrency_key, next.concurrency_limit, keyed.number + 1
               from keyed, lateral (
                    select project_id, concurrency_key, concurrency_limit from job
-                    where state = 'scheduled' and gate = 'key'
-                      and (project_id, concurrency_key) > (keyed.project_id, keyed.key)
+                    where gate = 'key' and (project_id, concurrency_key) > (keyed.project_id, keyed.key)
                     order by project_id, concurrency_key, priority desc, run_at, id limit 1) as next
              where keyed.number < $1
         )
@@ -167,9 +185,9 @@ pub async fn keys_with_room(
     .fetch_all(db)
     .await?;
     let last = rows.last().filter(|_| rows.len() >= limit as usize);
-    let last = last.map(|row| gate(row.project_id, Some(row.key.clone())));
+    let last = last.map(|row| Gate::of(row.project_id, Some(row.key.clone())));
     let with_room = rows.into_iter().filter(|row| row.has_room);
-    let gates = with_room.map(|row| gate(row.project_id, Some(row.key)));
+    let gates = with_room.map(|row| Gate::of(row.project_id, Some(row.key)));
     Ok((gates.collect(), last))
 }
 
@@ -181,18 +199,11 @@ pub async fn keys_with_room(
 pub async fn projects_with_room(db: impl Executor<'_>) -> Result<Vec<Gate>> {
     let ids = sqlx::query_scalar!(
         "select id from project
-          where exists (select from job where project_id = project.id and state = 'scheduled' and gate = 'project')
+          where exists (select from job where project_id = project.id and gate = 'project')
             and coalesce(max_running, 32767)
                 > (select count(*) from job where project_id = project.id and project_limited and state in ('available', 'running'))"
     )
     .fetch_all(db)
     .await?;
-    Ok(ids.into_iter().map(|id| gate(id, None)).collect())
-}
-
-pub(super) fn gate(project: Uuid, key: Option<String>) -> Gate {
-    Gate {
-        project: ProjectId(project),
-        key,
-    }
+    Ok(ids.into_iter().map(|id| Gate::of(id, None)).collect())
 }

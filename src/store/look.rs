@@ -43,8 +43,8 @@ pub async fn look(db: impl Executor<'_>, now: Instant) -> Result<Look> {
                         where job.state = 'running'
                           and (runner.lease_expires_at <= clock.now or runner.ended_at is not null)) as "lost!",
                exists (select from job where needed and state in ('succeeded', 'failed', 'cancelled'))
-               or exists (select from job where state = 'scheduled' and gate = 'key')
-               or exists (select from job where state = 'scheduled' and gate = 'project') as "waiting!",
+               or exists (select from job where gate = 'key')
+               or exists (select from job where gate = 'project') as "waiting!",
                coalesce((select min(due_at) from delivery where state = 'pending') <= clock.now, false) as "callbacks!",
                coalesce(extract(epoch from clock.now - first_schedule), 0)::double precision as "lag_sec!",
                extract(epoch from least(

@@ -1,6 +1,5 @@
 //! Jobs that need other jobs: marked when they come in, moved when those end.
 
-use super::control::gates;
 use super::gate::Gate;
 use super::named::Named;
 use super::{Executor, Result};
@@ -56,7 +55,7 @@ pub async fn unmet(db: impl Executor<'_>, job: JobId) -> Result<Vec<(JobId, JobS
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn unheard(db: impl Executor<'_>, limit: u32) -> Result<Vec<JobId>> {
+pub async fn untold(db: impl Executor<'_>, limit: u32) -> Result<Vec<JobId>> {
     let ids = sqlx::query_scalar!(
         "select id from job where needed and state in ('succeeded', 'failed', 'cancelled') order by id limit $1",
         i64::from(limit),
@@ -153,7 +152,7 @@ pub async fn release(db: impl Executor<'_>, ended: &[JobId]) -> Result<Vec<Moved
         queue: row.queue,
         state: row.state.0,
         needed: row.needed,
-        gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+        gates: Gate::all_of(row.project_id, row.concurrency_key, row.project_limited),
     });
     Ok(moved.collect())
 }

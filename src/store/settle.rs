@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-use super::control::gates;
+use super::ended::Ended;
 use super::gate::Gate;
 use super::runner::interval;
 use super::{Executor, Result};
@@ -174,22 +174,9 @@ impl From<Row> for Ended {
             job: JobId(row.id),
             queue: row.queue,
             needed: row.needed && !row.goes_on,
-            gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+            gates: Gate::all_of(row.project_id, row.concurrency_key, row.project_limited),
         }
     }
-}
-
-/// A job that left its place, and who may go on because of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The job.
-    pub job: JobId,
-    /// Its queue, if it may be claimed again at once.
-    pub queue: Option<String>,
-    /// Whether the job has ended and others wait for that.
-    pub needed: bool,
-    /// Where it left room.
-    pub gates: Vec<Gate>,
 }
 
 /// The batch, column by column, as `unnest` takes it.

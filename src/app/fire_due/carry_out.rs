@@ -8,12 +8,12 @@ use crate::app::hint::Hints;
 use crate::domain::clock::Instant;
 use crate::domain::id::{JobId, ProjectId, RunnerId, ScheduleId};
 use crate::domain::job::JobState;
+use crate::store::ended::Ended;
 use crate::store::gate::Gate;
 use crate::store::insert::{self, Inserted, NewJob};
 use crate::store::listen::{self, notify};
 use crate::store::schedule::displace::displace;
 use crate::store::schedule::occurrence::{self, Record, Recorded};
-use crate::store::settle::Ended;
 use crate::store::{self, Connection, Pool, Result};
 
 /// What is left to do when the transaction is committed. It is only hints: whoever is gone by then,

@@ -24,6 +24,9 @@ const IDLE_KEEPERS: usize = 64;
 /// another; its steps go on.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a keeper may take to make room for a word. What it does not hear is followed by a signal.
+const WORD: Duration = Duration::from_millis(500);
+
 /// The process that starts steps. Clones share it; it ends after the last, when its steps have.
 #[derive(Clone, Debug)]
 pub struct Supervisor(Arc<Inner>);
@@ -221,8 +224,10 @@ impl Hired {
     /// Says a word to the keeper. When it is gone there is nobody left to say it to.
     pub(super) async fn say(&mut self, word: u8) {
         self.spoken = true;
-        let _ = self.keeper.line.write_all(&[word]).await;
-        // Somebody may have stopped it, or its step, which may be of the same user: it would not hear the word.
+        // Somebody may have stopped it, or its step, which may be of the same user: it would not hear the word, nor make room
+        // for it where it has left many unread.
+        self.keeper.signal(Signal::CONT);
+        let _ = timeout(WORD, self.keeper.line.write_all(&[word])).await;
         self.keeper.signal(Signal::CONT);
     }
 

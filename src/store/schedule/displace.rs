@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use crate::domain::id::{JobId, RunnerId};
-use crate::store::control::gates;
-use crate::store::settle::Ended;
+use crate::store::ended::Ended;
+use crate::store::gate::Gate;
 use crate::store::{Executor, Result};
 
 /// A job that makes way.
@@ -61,7 +61,7 @@ pub async fn displace(db: impl Executor<'_>, jobs: &[(JobId, &str)]) -> Result<V
             job: JobId(row.id),
             queue: None,
             needed: row.needed,
-            gates: gates(row.project_id, row.concurrency_key, row.project_limited),
+            gates: Gate::all_of(row.project_id, row.concurrency_key, row.project_limited),
         }),
     });
     Ok(displaced.collect())

@@ -130,6 +130,28 @@ async fn job_of_a_lower_limit_holds_back_those_behind_it_and_is_let_in_when_ther
 }
 
 #[tokio::test]
+async fn job_of_a_lower_limit_holds_back_those_behind_it_also_while_somebody_holds_it() {
+    let queue = Queue::new().await;
+    let limited =
+        |limit, priority| json!({ "priority": priority, "concurrency": { "key": "k", "limit": limit } });
+    let runner = queue.session(&[]).await;
+    queue.submit(limited(1, 9)).await;
+    assert_eq!(claim(&runner, 10).await.len(), 1);
+    let first = queue.submit(limited(1, 5)).await;
+    let mut holder = queue.pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin").execute(&mut *holder).await.unwrap();
+    sqlx::query("select from job where id = $1 for no key update")
+        .bind(first.0)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    queue.submit_all(&vec![limited(100, 0); 50]).await.unwrap();
+    assert!(claim(&runner, 100).await.is_empty());
+    let touched = "select count(*) from job where state = 'scheduled' and xmax <> '0'";
+    assert_eq!(ask(&queue.pool, touched).await, "1");
+}
+
+#[tokio::test]
 async fn room_is_given_to_the_next_while_somebody_holds_the_first_in_line() {
     let queue = Queue::new().await;
     let limited = json!({ "concurrency": { "key": "k", "limit": 1 } });

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use orchestrator::domain::attempt::{Ending, Failure, Fence};
 use orchestrator::domain::clock;
 use orchestrator::domain::job::Code;
-use orchestrator::store::claim::{Claimed, Place, claim, claim_behind, unheard};
+use orchestrator::store::claim::{Claimed, Place, claim, claim_behind, not_begun};
 use orchestrator::store::expire::expire;
 use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{log, runner};
@@ -111,14 +111,14 @@ async fn what_a_session_holds_without_knowing_it_is_found() {
     claim(&pool, other, "default", "", 1).await.unwrap();
     let known = claim(&pool, runner, "default", "", 1).await.unwrap()[0].fence;
     let lost = claim(&pool, runner, "default", "", 1).await.unwrap().remove(0);
-    let found = unheard(&pool, runner, &[known]).await.unwrap();
+    let found = not_begun(&pool, runner, &[known]).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(
         (found[0].fence, found[0].claimed_at),
         (lost.fence, lost.claimed_at)
     );
     assert!(
-        unheard(&pool, runner, &[known, lost.fence])
+        not_begun(&pool, runner, &[known, lost.fence])
             .await
             .unwrap()
             .is_empty()
@@ -128,7 +128,10 @@ async fn what_a_session_holds_without_knowing_it_is_found() {
         attempt: 0,
         ..lost.fence
     };
-    assert_eq!(unheard(&pool, runner, &[known, earlier]).await.unwrap().len(), 1);
+    assert_eq!(
+        not_begun(&pool, runner, &[known, earlier]).await.unwrap().len(),
+        1
+    );
 }
 
 /// A line of an attempt.

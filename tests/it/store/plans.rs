@@ -12,7 +12,8 @@ use orchestrator::domain::id::{JobId, ProjectId, RunnerId};
 use orchestrator::domain::job::{Code, JobState};
 use orchestrator::domain::page::Cursor;
 use orchestrator::domain::token::TokenHash;
-use orchestrator::store::settle::{Ended, Settlement, settle};
+use orchestrator::store::ended::Ended;
+use orchestrator::store::settle::{Settlement, settle};
 use orchestrator::store::{
     Pool, approval, artifact, attempt, claim, database as pools, event, expire, gate, history, insert, job,
     log, need, project, runner, stats, step, token, usage, workspace,
@@ -128,7 +129,7 @@ impl Tables {
         self.hold("what was missed", async |t| {
             gate::keys_with_room(&t.pool, None, 100).await.unwrap();
             gate::projects_with_room(&t.pool).await.unwrap();
-            need::unheard(&t.pool, 100).await.unwrap();
+            need::untold(&t.pool, 100).await.unwrap();
         })
         .await;
         self.hold("metrics", async |t| {
@@ -154,7 +155,7 @@ impl Tables {
                 let behind = claim::claim_behind(&t.pool, t.runner, "queue-0", "", 5, job.into());
                 drop(behind.await.unwrap());
             }
-            assert!(!claim::unheard(&t.pool, t.runner, &[]).await.unwrap().is_empty());
+            assert!(!claim::not_begun(&t.pool, t.runner, &[]).await.unwrap().is_empty());
         })
         .await;
         self.hold("settle", async |t| {
