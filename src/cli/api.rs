@@ -39,7 +39,7 @@ pub(super) struct Api {
     artifacts: config::Artifacts,
 }
 
-/// How long the first look at what leads to the database may hold up the service, which says that it is not ready then.
+/// How long the first look at what leads to the database may hold up the service.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// Requests of one client, and of one token, in a window, when nobody says: a thousand a second for a minute,

@@ -3,8 +3,10 @@
 use chrono::TimeDelta;
 use orchestrator::app::follow::sweep;
 use orchestrator::app::hint::Hints;
+use orchestrator::app::lease::Session;
 use orchestrator::app::submit::submit;
 use orchestrator::domain::attempt::Ending;
+use orchestrator::domain::id::JobId;
 use orchestrator::domain::spec::JobSpec;
 use serde_json::json;
 
@@ -190,9 +192,8 @@ async fn later_run_has_the_unique_key_of_the_one_whose_place_it_takes() {
     assert_eq!(clock.ask(states).await, "cancelled, cancelled, available");
 }
 
-#[tokio::test]
-async fn waiting_run_begins_also_when_somebody_needs_the_one_whose_end_nobody_heard() {
-    let clock = Clockwork::new().await;
+/// A run that has ended, which nobody was told, with another that waits for its end; and who ran it.
+async fn ended_unheard(clock: &Clockwork) -> (Session, JobId) {
     let start = at("2030-01-01T00:00:00Z");
     clock
         .schedule(start, "queue", "* * * * *", &json!({ "overlap": "queue_one" }))
@@ -206,7 +207,14 @@ async fn waiting_run_begins_also_when_somebody_needs_the_one_whose_end_nobody_he
     orchestrator::store::settle::settle(&clock.pool, session.id, &[settlement])
         .await
         .unwrap();
-    let spec = json!({ "goal": "g", "project_id": "demo", "needs": [first[0].job], "queue": "other",
+    (session, first[0].job)
+}
+
+#[tokio::test]
+async fn waiting_run_begins_also_when_somebody_needs_the_one_whose_end_nobody_heard() {
+    let clock = Clockwork::new().await;
+    let (session, first) = ended_unheard(&clock).await;
+    let spec = json!({ "goal": "g", "project_id": "demo", "needs": [first], "queue": "other",
                        "steps": [{ "step_id": "a", "agent": "noop" }] });
     let spec = JobSpec::read(spec.to_string().as_bytes()).unwrap();
     submit(&clock.pool, &Hints::default(), &clock.operator, &spec)
@@ -219,19 +227,7 @@ async fn waiting_run_begins_also_when_somebody_needs_the_one_whose_end_nobody_he
 #[tokio::test]
 async fn waiting_run_begins_by_the_next_tick_when_whoever_ended_the_other_is_gone() {
     let clock = Clockwork::new().await;
-    let start = at("2030-01-01T00:00:00Z");
-    clock
-        .schedule(start, "queue", "* * * * *", &json!({ "overlap": "queue_one" }))
-        .await;
-    let session = clock.session().await;
-    clock.fire(start + TimeDelta::minutes(1)).await;
-    let first = claim(&session).await;
-    clock.fire(start + TimeDelta::minutes(2)).await;
-    // Committed, and nothing more.
-    let settlement = super::settlement(first[0], &Ending::Succeeded);
-    orchestrator::store::settle::settle(&clock.pool, session.id, &[settlement])
-        .await
-        .unwrap();
+    let (session, _) = ended_unheard(&clock).await;
     assert_eq!(claim(&session).await.len(), 0);
     sweep(&clock.pool, &Hints::default()).await.unwrap();
     assert_eq!(claim(&session).await.len(), 1);
