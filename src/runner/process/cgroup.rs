@@ -72,6 +72,7 @@ pub(super) struct Group {
     cpu: Option<PathBuf>,
     unified: bool,
     imposed: Option<(Limits, u8)>,
+    idle: bool,
 }
 
 impl Group {
@@ -94,6 +95,7 @@ impl Group {
             cpu: join(&bases.cpu),
             unified: bases.unified,
             imposed: None,
+            idle: false,
         }
     }
 
@@ -146,6 +148,18 @@ impl Group {
             fs::write(group.join(file), format!("{weight:.0}"))?;
         }
         Ok(())
+    }
+
+    /// Leaves the processor to whoever else wants it, or takes a share again: that of a group without a weight, until the
+    /// next step's is set. Since Linux 5.15; before, the weight is all there is.
+    pub(super) fn set_idle(&mut self, idle: bool) {
+        if let Some(group) = &self.cpu
+            && self.idle != idle
+            && fs::write(group.join("cpu.idle"), if idle { "1" } else { "0" }).is_ok()
+        {
+            self.idle = idle;
+            self.imposed = None;
+        }
     }
 
     /// How often the kernel killed in the group for want of memory; `None` without a group for memory.

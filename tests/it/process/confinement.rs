@@ -1,8 +1,9 @@
 //! What a program finds itself in.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use orchestrator::runner::process::{End, Limits};
+use orchestrator::runner::process::{End, Limits, Supervisor};
 
 use super::{NEVER, command, run, run_until, shell, supervisor};
 use crate::support;
@@ -34,14 +35,15 @@ async fn the_environment_is_what_was_given_and_later_entries_win() {
 #[tokio::test]
 async fn a_program_leads_a_session_and_yields_to_the_services() {
     let (_, printed) = run(shell(
-        "cat /proc/self/oom_score_adj; nice; umask; cut -d ' ' -f 1,5,6 /proc/$$/stat",
+        "cat /proc/self/oom_score_adj; nice; umask; cut -d ' ' -f 41 /proc/$$/stat; cut -d ' ' -f 1,5,6 /proc/$$/stat",
         &[],
     ))
     .await;
     let said = printed.text();
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines[..3], ["500", "10", "0022"]);
-    let numbers: Vec<&str> = lines[3].split(' ').collect();
+    let batch = nix::libc::SCHED_BATCH.to_string();
+    assert_eq!(lines[..4], ["500", "10", "0022", batch.as_str()]);
+    let numbers: Vec<&str> = lines[4].split(' ').collect();
     assert!(
         numbers.iter().all(|number| *number == numbers[0]),
         "process, group, session: {numbers:?}"
@@ -91,7 +93,7 @@ async fn limits_bind() {
     let mut hungry = shell(HOG, &[]);
     hungry.limits = memory;
     let outcome = run(hungry).await.0.unwrap();
-    match group("memory").await {
+    match group(&supervisor(), "memory").await {
         Some(_) => assert_eq!((outcome.end, outcome.oom_kills), (End::OutOfMemory, 1)),
         None => assert_eq!(outcome.end, End::Exited(2), "it says that it is out of memory"),
     }
@@ -117,17 +119,18 @@ async fn limits_bind() {
     );
 }
 
-/// The control group that holds `controller` for steps of this user, on this host, if there is one.
-async fn group(controller: &str) -> Option<String> {
-    let (_, printed) = run(command(&["cat", "/proc/self/cgroup"])).await;
-    let groups = printed.text();
-    let line = groups.lines().find(|line| {
-        line.split(':')
-            .nth(1)
-            .is_some_and(|names| names.is_empty() || names.split(',').any(|name| name == controller))
-            && line.contains("/orchestrator-")
-    })?;
-    Some(line.rsplit('/').next().unwrap().to_owned())
+/// The control group that holds `controller` for steps of this supervisor, on this host, if there is one.
+async fn group(supervisor: &Supervisor, controller: &str) -> Option<PathBuf> {
+    let (_, printed) = run_until(supervisor, command(&["cat", "/proc/self/cgroup"]), NEVER).await;
+    printed.text().lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(":/")?;
+        let hierarchy = match names {
+            "" => "",
+            names => names.split(',').find(|name| *name == controller)?,
+        };
+        let group = Path::new("/sys/fs/cgroup").join(hierarchy).join(path);
+        path.contains("orchestrator-").then_some(group)
+    })
 }
 
 #[tokio::test]
@@ -154,12 +157,32 @@ async fn control_groups_hold_a_step_and_go_with_their_supervisor() {
     super::eventually("the groups are deleted", || {
         ["memory", "pids", "cpu", ""]
             .iter()
-            .all(|hierarchy| find(&std::path::Path::new("/sys/fs/cgroup").join(hierarchy), &name).is_none())
+            .all(|hierarchy| find(&Path::new("/sys/fs/cgroup").join(hierarchy), &name).is_none())
     });
 }
 
+#[tokio::test]
+async fn a_step_that_takes_long_leaves_the_processor_to_others_until_it_is_to_end() {
+    let supervisor = supervisor();
+    let Some(group) = group(&supervisor, "cpu").await else {
+        // A host, or a user, without groups to write.
+        return;
+    };
+    let script = r#"
+        trap 'echo "at the end $(cat $1)"; exit' TERM
+        echo "at first $(cat $1)"
+        until [ "$(cat $1)" = 1 ]; do sleep 0.05; done
+        echo "later 1"
+        while :; do sleep 0.05; done"#;
+    // The keeper, and with it the group, is the same.
+    let step = shell(script, &[group.join("cpu.idle").to_str().unwrap()]);
+    let (outcome, printed) = run_until(&supervisor, step, "later 1").await;
+    assert_eq!(outcome.unwrap().end, End::Stopped);
+    assert_eq!(printed.text(), "at first 0\nlater 1\nat the end 0\n");
+}
+
 /// A directory of this name, some levels below.
-fn find(below: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
+fn find(below: &Path, name: &str) -> Option<PathBuf> {
     let entries = std::fs::read_dir(below).ok()?.flatten();
     let mut directories = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
     directories.find_map(|path| match path.file_name().is_some_and(|found| found == name) {
