@@ -32,7 +32,31 @@ const PIECE: usize = 64 * 1024;
 
 /// Where artifacts are kept. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Objects(Place);
+pub struct Objects {
+    place: Place,
+    holder: Holder,
+}
+
+/// Whether whoever writes still holds the place it writes to.
+#[derive(Clone)]
+struct Holder(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl std::fmt::Debug for Holder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Holder")
+    }
+}
+
+impl Holder {
+    fn check(&self) -> io::Result<()> {
+        match self.0() {
+            true => Ok(()),
+            false => Err(io::Error::other(
+                "the lease is over: what is there may be another's by now",
+            )),
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Place {
@@ -88,13 +112,29 @@ impl Objects {
     /// Below a directory, which is made when something is written.
     #[must_use]
     pub fn directory(root: &Path) -> Self {
-        Self(Place::Directory(root.to_owned(), Arc::default()))
+        Self::at(Place::Directory(root.to_owned(), Arc::default()))
+    }
+
+    fn at(place: Place) -> Self {
+        let holder = Holder(Arc::new(|| true));
+        Self { place, holder }
+    }
+
+    /// The same place for whoever may write to it as long as `holds`: it is asked at the last moment before something is
+    /// put in its place or deleted, which is an error when it does not. A process that was frozen goes on as if
+    /// nothing had happened, and what it began to write may be another's place by then.
+    #[must_use]
+    pub fn held(&self, holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            place: self.place.clone(),
+            holder: Holder(Arc::new(holds)),
+        }
     }
 
     /// Whether they are in a directory: one is written without the runtime.
     #[must_use]
     pub fn is_directory(&self) -> bool {
-        matches!(self.0, Place::Directory(..))
+        matches!(self.place, Place::Directory(..))
     }
 
     /// Makes sure that something can be written.
@@ -104,7 +144,7 @@ impl Objects {
     /// When the directory cannot be made or written.
     pub fn prepare(&self) -> io::Result<()> {
         self.store()?;
-        match &self.0 {
+        match &self.place {
             Place::Directory(root, _) => {
                 rustix::fs::access(root, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?;
             }
@@ -125,7 +165,7 @@ impl Objects {
     }
 
     fn store(&self) -> io::Result<Arc<dyn ObjectStore>> {
-        let (root, made) = match &self.0 {
+        let (root, made) = match &self.place {
             Place::Bucket(store) => return Ok(Arc::clone(store)),
             Place::Directory(root, made) => (root, made),
         };
@@ -168,7 +208,7 @@ impl Objects {
             }
         }
         let store = builder.build().map_err(io::Error::other)?;
-        Ok(Self(Place::Bucket(Arc::new(PrefixStore::new(
+        Ok(Self::at(Place::Bucket(Arc::new(PrefixStore::new(
             store,
             bucket.prefix.as_str(),
         )))))
@@ -180,11 +220,8 @@ impl Objects {
     ///
     /// When the key leads elsewhere.
     pub fn create(&self, key: &str) -> io::Result<Writer> {
-        Ok(Writer::new(BufWriter::with_capacity(
-            self.store()?,
-            parsed(key)?,
-            PART,
-        )))
+        let to = BufWriter::with_capacity(self.store()?, parsed(key)?, PART);
+        Ok(Writer::new(to, self.holder.clone()))
     }
 
     /// Writes a whole object.
@@ -254,6 +291,7 @@ impl Objects {
         if self.is_not_there() {
             return Ok(());
         }
+        self.holder.check()?;
         match self.store()?.delete(&parsed(key)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(io::Error::other(error)),
@@ -267,7 +305,7 @@ impl Objects {
     /// When it cannot be read.
     pub async fn open(&self, key: &str, range: Option<Range<u64>>) -> io::Result<Option<Opened>> {
         let key = parsed(key)?;
-        if let Place::Directory(root, _) = &self.0 {
+        if let Place::Directory(root, _) = &self.place {
             let (root, path) = (root.clone(), key.to_string());
             let opened = tokio::task::spawn_blocking(move || open_below(&root, Path::new(&path))).await?;
             return match opened {
@@ -331,7 +369,7 @@ impl Objects {
 impl Objects {
     /// Nothing was ever written.
     fn is_not_there(&self) -> bool {
-        matches!(&self.0, Place::Directory(root, _) if !root.exists())
+        matches!(&self.place, Place::Directory(root, _) if !root.exists())
     }
 }
 

@@ -80,3 +80,35 @@ async fn no_key_and_no_link_leads_out() {
         assert!(!matches!(read, Ok(Some(_))), "{key}");
     }
 }
+
+#[tokio::test]
+async fn who_lost_the_place_puts_nothing_there_and_deletes_nothing() {
+    let (directory, objects) = store();
+    objects.put("a", b"another's").await.unwrap();
+    objects.put("from", b"ours").await.unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "ours").unwrap();
+    let holds = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let asked = Arc::clone(&holds);
+    let ours = objects.held(move || asked.load(std::sync::atomic::Ordering::Relaxed));
+    let large = vec![7; PART + 1];
+    let mut begun = Vec::new();
+    for bytes in [&b"ours"[..], &large] {
+        let mut writer = ours.create("a").unwrap();
+        writer.write(bytes).await.unwrap();
+        begun.push(writer);
+    }
+    holds.store(false, std::sync::atomic::Ordering::Relaxed);
+    for writer in begun {
+        let error = writer.finish().await.unwrap_err();
+        assert!(error.to_string().contains("the lease is over"), "{error}");
+    }
+    assert!(ours.put("a", b"ours").await.is_err());
+    assert!(ours.copy("from", "a").await.is_err());
+    let file = std::fs::File::open(&file).unwrap();
+    assert!(ours.put_file("a", file).await.is_err());
+    assert!(ours.delete("a").await.is_err());
+    assert_eq!(objects.read("a", 100).await.unwrap().unwrap(), b"another's");
+    let left = std::fs::read_dir(directory.path().join("artifacts")).unwrap();
+    assert_eq!(left.count(), 2, "nothing half done is left");
+}

@@ -6,6 +6,8 @@ use object_store::buffered::BufWriter;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
+use super::Holder;
+
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -18,14 +20,16 @@ pub struct Written {
 /// An object on its way.
 pub struct Writer {
     to: BufWriter,
+    holder: Holder,
     hash: Sha256,
     size: u64,
 }
 
 impl Writer {
-    pub(super) fn new(to: BufWriter) -> Self {
+    pub(super) fn new(to: BufWriter, holder: Holder) -> Self {
         Self {
             to,
+            holder,
             hash: Sha256::new(),
             size: 0,
         }
@@ -46,8 +50,11 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// When it could not be written; nothing is there then, or what was before.
+    /// When it could not be written, or is not to be any more; nothing is there then, or what was before.
     pub async fn finish(mut self) -> io::Result<Written> {
+        if let Err(error) = self.holder.check() {
+            return self.give_up(error).await;
+        }
         // One whose end failed has taken back what it sent, and must not be told to: it would panic.
         self.to.shutdown().await?;
         Ok(Written {

@@ -31,7 +31,7 @@ use crate::domain::result::StepResult;
 use crate::domain::spec::StepSpec;
 
 /// How long the place for artifacts may be away before a step fails for it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const MARKDOWN: &str = "text/markdown; charset=utf-8";
@@ -169,13 +169,12 @@ impl Keeping<'_> {
     ) -> Result<(), Failure> {
         let fence = place.job.fence;
         let bundle = Arc::new(Bundle { fence, step, files });
+        let brake = self.brake.clone();
+        let objects = self.settings.objects.held(move || !brake.is_over());
         let begun = tokio::time::Instant::now();
         let mut pause = Backoff::default();
         loop {
-            let kept = self
-                .session
-                .keep_files(&self.settings.objects, Arc::clone(&bundle))
-                .await;
+            let kept = self.session.keep_files(&objects, Arc::clone(&bundle)).await;
             match kept.as_ref().map_err(Arc::as_ref) {
                 // A lost lease is noticed, and said, where the attempt ends.
                 Ok(_held) => return Ok(()),
