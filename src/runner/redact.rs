@@ -5,7 +5,7 @@
 //!
 //! Output comes in pieces, and a key may be cut anywhere. So what could be the beginning of a secret is held
 //! back until what follows says that it is not, or the stream ends; a pause does not let it go. Colours do
-//! not hide a key: it is looked for in the text as it reads without them.
+//! not hide a key: it is looked for in the text as it reads without them, and in what it leaves out, such as where links lead.
 
 mod armour;
 mod plain;
@@ -107,9 +107,36 @@ impl Secrets {
     /// A whole text without its secrets, and how many were taken out.
     #[must_use]
     pub fn redact(&self, text: &str) -> (String, u32) {
+        let (shown, hidden) = self.unhide(text, true);
+        let text = shown.as_deref().unwrap_or(text);
         let plain = Plain::of(text);
         let found = self.find(&plain.text);
-        (plain.without(text, &found, text.len()), count(&found))
+        (plain.without(text, &found, text.len()), hidden + count(&found))
+    }
+
+    /// A text without the secrets in what a terminal does not show, if there are any, and how many there were.
+    fn unhide(&self, raw: &str, whole: bool) -> (Option<String>, u32) {
+        let plain = Plain::of(raw);
+        let within = |gap: Range<usize>| {
+            let found = self.find(&raw[gap.clone()]);
+            found
+                .into_iter()
+                .map(move |range| gap.start + range.start..gap.start + range.end)
+        };
+        let (mut safe, mut done, mut number) = (String::new(), 0, 0);
+        // One string may be found within another.
+        for range in plain.hidden(raw, whole).flat_map(within) {
+            if range.start >= done {
+                safe.push_str(&raw[done..range.start]);
+                safe.push_str(REDACTED);
+                (done, number) = (range.end, number + 1);
+            }
+        }
+        if number == 0 {
+            return (None, 0);
+        }
+        safe.push_str(&raw[done..]);
+        (Some(safe), number)
     }
 
     /// Whether a text holds one of the values that were named.
@@ -239,6 +266,10 @@ impl Held {
         if only_grows && self.text.len() < MOST_HELD {
             return (String::new(), 0);
         }
+        let (shown, hidden) = secrets.unhide(&self.text, false);
+        if let Some(shown) = shown {
+            self.text = shown;
+        }
         let plain = Plain::of(&self.text);
         let mut found = secrets.find(&plain.text);
         let mut edge = secrets.edge(&plain.text);
@@ -259,7 +290,7 @@ impl Held {
         let safe = plain.without(&self.text, &found, raw);
         drop(plain);
         self.text.drain(..raw);
-        (safe, count(&found))
+        (safe, hidden + count(&found))
     }
 
     /// Leaves out the rest of a secret that was too long to be held.

@@ -55,7 +55,9 @@ pub(super) async fn finds(
     };
     match looked {
         Look::Secret(file) => Ok(Some(file)),
-        Look::Clean | Look::Packed => Ok(None),
+        Look::Clean => Ok(None),
+        // It was asked for as text.
+        Look::Packed => Err(unreadable(&io::Error::other("git packed what it was to show"))),
     }
 }
 
@@ -89,10 +91,12 @@ fn look(patch: impl Read, secrets: &Secrets) -> io::Result<Look> {
     let mut name = "its beginning".to_owned();
     let mut line = Vec::new();
     loop {
+        let begins = line.last().is_none_or(|last| *last == b'\n');
         line.clear();
         // A line may have gigabytes, and then comes in pieces that nothing is cut from.
         let length = Read::take(&mut lines, GATHER as u64).read_until(b'\n', &mut line)?;
-        let next = line.strip_prefix(b"diff --git ").map(|rest| named(rest, secrets));
+        let next = line.strip_prefix(b"diff --git ").filter(|_| begins);
+        let next = next.map(|rest| named(rest, secrets));
         let found = match length == 0 || next.is_some() {
             true => looking.ends(),
             false => looking.gathered.len() > GATHER && looking.goes_on(),
@@ -104,13 +108,13 @@ fn look(patch: impl Read, secrets: &Secrets) -> io::Result<Look> {
             return Ok(Look::Clean);
         }
         // Content has a sign before it, so this is none.
-        if line == b"GIT binary patch\n" {
+        if begins && line == b"GIT binary patch\n" {
             return Ok(Look::Packed);
         }
         name = next.unwrap_or(name);
         // Without what says of each line whether it comes or goes, or a secret of several lines would not be one.
         let text = match line.first() {
-            Some(b'+' | b'-' | b' ') => &line[1..],
+            Some(b'+' | b'-' | b' ') if begins => &line[1..],
             _ => &line[..],
         };
         let text = looking.decoder.decode(Stream::Stdout, text);
@@ -174,6 +178,18 @@ mod tests {
         assert_eq!(found(lines, &secrets).as_deref(), Some("x"));
         let shape = format!("diff --git a/x b/x\n-AKIA{}\n", "IOSFODNN7REALKEY");
         assert_eq!(found(&shape, &Secrets::default()).as_deref(), Some("x"));
+        // Where it goes on after so much as is read at once, a line looks like one of the patch.
+        let long = format!(
+            "diff --git a/x b/x\n+{}GIT binary patch\n+AKIA{}\n",
+            "y".repeat(GATHER - 1),
+            "IOSFODNN7REALKEY"
+        );
+        assert_eq!(found(&long, &secrets).as_deref(), Some("x"));
+        let cut = format!("diff --git a/x b/x\n+{} -unter2hunter2\n", "y".repeat(GATHER - 2));
+        assert_eq!(
+            found(&cut, &Secrets::of(["-unter2hunter2"])).as_deref(),
+            Some("x")
+        );
         let clean = "diff --git a/x b/x\n+first line\n third line\n+hunter2\n";
         assert_eq!(found(clean, &secrets), None);
     }

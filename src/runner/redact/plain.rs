@@ -42,6 +42,23 @@ impl<'a> Plain<'a> {
         }
     }
 
+    /// What of the original holds strings that a terminal does not show: titles, and where links lead. With `whole` also
+    /// one that is waited for to be complete.
+    pub(super) fn hidden<'r>(&'r self, raw: &'r str, whole: bool) -> impl Iterator<Item = Range<usize>> + 'r {
+        let from = std::iter::once(0).chain(self.pieces.iter().enumerate().map(|(place, (start, at))| {
+            let next = self
+                .pieces
+                .get(place + 1)
+                .map_or(self.text.len(), |(next, _)| *next);
+            at + (next - start)
+        }));
+        let shown = self.pieces.iter().map(|(_, at)| *at);
+        let end = self.open.filter(|_| !whole).unwrap_or(raw.len());
+        let gaps = from.zip(shown.chain(std::iter::once(end)));
+        gaps.filter(|_| matches!(self.text, Cow::Owned(_)))
+            .flat_map(|(from, to)| strings(raw, from..to))
+    }
+
     /// Where a byte of the plain text is in the original.
     fn raw(&self, at: usize) -> usize {
         let piece = self.pieces.partition_point(|(start, _)| *start <= at);
@@ -86,6 +103,24 @@ impl<'a> Plain<'a> {
             .filter(move |(start, _)| within.start < *start && *start < within.end);
         starts.map(|(start, at)| &raw[self.raw(start - 1) + 1..*at])
     }
+}
+
+/// What is in the strings among sequences: of an operating system command, a device, a program or nobody (ECMA-48, 5.6).
+fn strings(raw: &str, sequences: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+    let bytes = &raw.as_bytes()[..sequences.end];
+    let begins = move |at: &usize| {
+        let two = (bytes[*at], bytes[*at + 1]);
+        matches!(
+            two,
+            (0x1b, b']' | b'P' | b'X' | b'^' | b'_') | (0xc2, 0x9d | 0x90 | 0x98 | 0x9e | 0x9f)
+        )
+    };
+    let beginnings = (sequences.start..sequences.end.saturating_sub(1)).filter(begins);
+    beginnings.map(move |at| {
+        let inside = &bytes[at + 2..];
+        let end = inside.iter().position(|byte| *byte == 0x1b);
+        at + 2..at + 2 + end.unwrap_or(inside.len())
+    })
 }
 
 /// Whether a byte is, or may belong to, what is not text.

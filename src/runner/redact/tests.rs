@@ -244,3 +244,31 @@ fn streams_do_not_mix() {
     assert_eq!(redactor.pass(Stream::Stdout, "er2!\n"), "[REDACTED]\n");
     assert_eq!(redactor.count(), 1);
 }
+
+#[test]
+fn what_a_terminal_does_not_show_is_looked_at_too() {
+    let secrets = secrets();
+    let key = format!("AKIA{}", "IOSFODNN7REALKEY");
+    for secret in ["hunter2!", NAMED, &key] {
+        for (before, after) in [
+            (
+                "see \x1b]8;;https://user:",
+                "@host/\x1b\\here\x1b]8;;\x1b\\ and on\n",
+            ),
+            ("\x1b]0;", "\x07title\n"),
+            ("\x1b[31mred \x1bP", "\x1b\\ again\n"),
+            ("\u{9d}0;", "\u{9c}title\n"),
+            ("\x1b]8;;\u{9d}£", "\u{9c}\x1b\\title\n"),
+            ("stray \x1bP and so ", " without an end\n"),
+        ] {
+            let text = format!("{before}{secret}{after}");
+            let whole = format!("{before}[REDACTED]{after}");
+            assert_eq!(secrets.redact(&text), (whole.clone(), 1), "{text:?}");
+            for at in 0..text.len() {
+                assert_eq!(in_pieces(&secrets, &cut(&text, &[at])), whole, "{text:?} at {at}");
+            }
+        }
+    }
+    let harmless = "\x1b]8;;https://host/a\x1b\\here\x1b]8;;\x1b\\ \x1b[31mred\x1b[0m\n";
+    assert_eq!(secrets.redact(harmless), (harmless.to_owned(), 0));
+}
