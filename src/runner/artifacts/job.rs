@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{JSON, Keeping, MARKDOWN, PATCH, TEXT, pretty, text};
+use crate::app::backoff::Backoff;
 use crate::app::lease::{Content, NewFile};
 use crate::domain::attempt::{Ending, StepRecord};
 use crate::domain::clock;
@@ -27,7 +28,17 @@ impl Keeping<'_> {
         if !self.is_ours() {
             return;
         }
-        let kept = match self.files(place, ending, last, log).await {
+        let mut pause = Backoff::default();
+        let files = loop {
+            match self.files(place, ending, last, log).await {
+                Err(error) if error.is_unavailable() && self.is_ours() => {
+                    tracing::warn!(job.id = %place.job.fence.job, error = %error, "artifacts wait for the database");
+                    pause.wait(&self.bound().stop).await;
+                }
+                files => break files,
+            }
+        };
+        let kept = match files {
             Ok(files) => self
                 .patiently(place, None, files)
                 .await

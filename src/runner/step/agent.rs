@@ -58,7 +58,7 @@ impl Asking<'_> {
         };
         let job = self.place.job.fence.job;
         let told = patiently(self.brake, || self.session.told(job)).await?;
-        let prompt = self.brief(&told, log).await;
+        let prompt = self.brief(&told, log).await?;
         match definition {
             Some(definition) if self.settings.real_cli => {
                 let call = self.prepare(&definition, &prompt).await?;
@@ -97,14 +97,15 @@ impl Asking<'_> {
     }
 
     /// Everything the agent is told. What is left out is said in the log.
-    async fn brief(&self, told: &[Told], log: &mut Log<'_>) -> String {
+    async fn brief(&self, told: &[Told], log: &mut Log<'_>) -> Result<String, Failure> {
         let spec = self.place.spec;
         let handoff = spec.artifact_handoff.unwrap_or(self.settings.handoff);
         let last = told.iter().rfind(|told| told.status == "succeeded");
         let (paths, _) = handoff.resolve(self.step, last.map(|told| told.step_id.as_str()));
         let mut context = spec.context_window.clone();
         context.extend(told.iter().map(entry));
-        let inputs = inputs::read(self.settings, self.session, self.place.job.fence.job, told, paths).await;
+        let job = self.place.job.fence.job;
+        let inputs = inputs::read(self.settings, self.session, self.brake, job, told, paths).await?;
         let briefing = Briefing {
             goal: &spec.goal,
             task: self.step.prompt.as_deref().unwrap_or_default(),
@@ -116,7 +117,7 @@ impl Asking<'_> {
         for sentence in left_out {
             log.say(self.place.position, &sentence).await;
         }
-        prompt
+        Ok(prompt)
     }
 
     /// Checks that the agent's programs are here, and makes its arguments.
@@ -137,7 +138,7 @@ impl Asking<'_> {
                 Failure::new(Code::Policy, sentence)
             })?;
         let program = call.argv.first().cloned().unwrap_or_default();
-        let binaries = allowed::binaries(settings, &program, &definition.binaries);
+        let binaries = allowed::binaries(settings, place, &program, &definition.binaries)?;
         settings
             .versions
             .all_fit(settings, &step.agent, &binaries)

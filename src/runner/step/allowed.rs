@@ -73,19 +73,39 @@ fn find(program: &str, path: &str, workspace: &Path) -> Option<PathBuf> {
 }
 
 /// The programs a step needs, each at least as new as the host says. `program` is the one that is run.
-pub(super) fn binaries(settings: &Settings, program: &str, named: &[Binary]) -> Vec<Binary> {
+///
+/// They are asked for their version outside of the sandbox, so that they must be the host's.
+///
+/// # Errors
+///
+/// `policy`, when the program has the name of one that is to be so new, and is another.
+pub(super) fn binaries(
+    settings: &Settings,
+    place: &Place<'_>,
+    program: &str,
+    named: &[Binary],
+) -> Result<Vec<Binary>, Failure> {
     let name_of = |program: &str| {
         let name = Path::new(program).file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     };
     let mut all = named.to_vec();
-    if settings.minimums.contains_key(&name_of(program)) && !all.iter().any(|binary| binary.name == program) {
-        all.push(Binary::named(program));
+    let name = name_of(program);
+    if settings.minimums.contains_key(&name) && !all.iter().any(|binary| binary.name == program) {
+        let file = |path: PathBuf| path.canonicalize().ok();
+        let ours = locate(&name, settings.path()).and_then(file);
+        if program.contains('/') && (ours.is_none() || file(place.workspace.path().join(program)) != ours) {
+            let sentence = format!(
+                "`{program}` is not the `{name}` of the runner's host, which MIN_BINARY_VERSIONS says how new it must be: call it `{name}`, or give your own another name."
+            );
+            return Err(Failure::new(Code::Policy, sentence));
+        }
+        all.push(Binary::named(&name));
     }
     for binary in &mut all {
         if let Some(minimum) = settings.minimums.get(&name_of(&binary.name)) {
             binary.raise(minimum);
         }
     }
-    all
+    Ok(all)
 }

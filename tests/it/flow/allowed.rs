@@ -3,12 +3,17 @@
 use orchestrator::app::hint::Hints;
 use orchestrator::app::lease::{Reserved, Session, Spent};
 use orchestrator::domain::budget::Limit;
-use orchestrator::domain::id::RunnerId;
+use orchestrator::domain::id::{JobId, RunnerId};
 use orchestrator::store::runner::NewSession;
 use serde_json::json;
 
 use super::Ground;
-use crate::support::{ask, tell};
+use crate::support::{ask, tell, until};
+
+async fn ended(ground: &Ground, job: JobId) {
+    let ended = format!("select finished_at is not null from job where id = '{job}'");
+    until(async || (ask(&ground.pool, &ended).await == "true").then_some(())).await;
+}
 
 #[tokio::test]
 async fn a_step_is_a_program_that_the_host_and_the_job_allow_by_the_file_it_is() {
@@ -79,8 +84,7 @@ async fn a_step_is_a_program_that_the_host_and_the_job_allow_by_the_file_it_is()
         let job = ground
             .submit(json!({ "policy": policy, "steps": [{ "step_id": "a", "argv": argv, "env": env, "max_retries": 0 }] }))
             .await;
-        let ended = format!("select finished_at is not null from job where id = '{job}'");
-        crate::support::until(async || (ask(&ground.pool, &ended).await == "true").then_some(())).await;
+        ended(&ground, job).await;
         let message = ask(
             &ground.pool,
             &format!("select message from job where id = '{job}'"),
@@ -226,4 +230,34 @@ async fn a_call_beyond_the_budget_is_not_made_and_the_job_says_why() {
         .await,
         "1 250000"
     );
+}
+
+#[tokio::test]
+async fn a_program_that_only_has_the_name_of_one_that_must_be_new_is_not_asked_for_its_version() {
+    let ground = Ground::new().await;
+    let _runner = ground.runner(&[("MIN_BINARY_VERSIONS", "cat=0.1")]);
+    let (own, mark) = (ground.place("own"), ground.place("mark"));
+    std::fs::create_dir(&own).unwrap();
+    let cat = format!("{own}/cat");
+    std::fs::write(&cat, format!("#!/bin/sh\necho 9.9; : > {mark}\n")).unwrap();
+    std::fs::set_permissions(&cat, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(
+        &ground.place(""),
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )
+    .unwrap();
+    let step = |argv| json!({ "steps": [{ "step_id": "a", "argv": argv, "max_retries": 0 }] });
+    // It would be asked outside of the sandbox.
+    let up = "../".repeat(20);
+    for argv in [json!([cat]), json!([format!("{up}{cat}")])] {
+        let job = ground.submit(step(argv.clone())).await;
+        ended(&ground, job).await;
+        assert_eq!(ground.state(job).await, "failed policy", "{argv}");
+    }
+    assert!(!std::path::Path::new(&mark).exists(), "it was run");
+    for argv in [json!(["cat", "/dev/null"]), json!(["/usr/bin/cat", "/dev/null"])] {
+        let job = ground.submit(step(argv.clone())).await;
+        ended(&ground, job).await;
+        assert_eq!(ground.state(job).await, "succeeded", "{argv}");
+    }
 }
