@@ -159,8 +159,7 @@ pub struct Runner {
     /// User that steps run as when this process runs as root
     #[arg(long, env = "STEP_USER", value_name = "USER", default_value = "nobody")]
     pub step_user: String,
-    /// How much less weight than the services steps have on the processor: 0 none, 19 most. Unless it is 0, a step
-    /// that takes longer than a second gets what nobody else wants, where control groups can be written
+    /// How much less weight than the services steps have on the processor: 0 none, 19 most
     #[arg(long, env = "STEP_NICE", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=19))]
     pub step_nice: u8,
     /// Most memory a process of a step may write to, in megabytes; 0 is no limit

@@ -16,8 +16,6 @@ use super::{Bench, jobs, latency, webhook};
 const BURNING: &str = "select count(*) from job where queue = 'hogs' and state = 'running'";
 /// Callers at once.
 const CALLERS: u32 = 8;
-/// How long hogs have burnt before anything is measured: what burns for hours is not to be judged by its first second.
-const SETTLING: Duration = Duration::from_secs(2);
 /// Rounds of each.
 const ROUNDS: usize = 3;
 
@@ -104,7 +102,6 @@ async fn under(
     );
     runner.hear("runner session open");
     burn(pool, hogs).await;
-    tokio::time::sleep(SETTLING).await;
     let waits = latency::starts(pool, &mut api.connect().await, samples).await;
     let mut waits: Vec<f64> = waits.iter().map(|one| one.started).collect();
     // What is accepted is not to be run meanwhile: this is about who puts it in.

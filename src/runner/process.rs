@@ -42,7 +42,7 @@ pub use limits::Limits;
 pub use supervisor::Supervisor;
 
 /// A program to be run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Command {
     /// The program and its arguments; never a shell.
     pub argv: Vec<String>,

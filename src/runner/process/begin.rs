@@ -1,15 +1,16 @@
 //! From a copy of the keeper to the program: everything between `fork` and `execve`.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Pid, Uid, execve, setgid, setgroups, setsid, setuid};
+use nix::unistd::{Gid, Pid, Uid, setgid, setgroups, setsid, setuid};
 use rustix::fs::Mode;
 use rustix::process::Signal;
 
+use super::fork::{Policy, Words};
 use super::wire::{Order, Stage, Streams};
 use super::wrapped::{self, Status};
 use super::{Credentials, fork};
@@ -22,28 +23,91 @@ const SLICE: Duration = Duration::from_millis(10);
 /// Where programs are looked for when the step has no `PATH`.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// What is executed. It is made before the process that becomes it, which shares the keeper's memory until then and would
+/// leave there what it had made.
+pub(super) enum Image<'a> {
+    Bare {
+        /// Where the program may be, in this order.
+        files: Vec<(CString, PathBuf)>,
+        arguments: Words,
+        environment: Words,
+    },
+    Wrapped(wrapped::Image<'a>),
+}
+
+impl<'a> Image<'a> {
+    /// Of what is to be run, and of who tells whether that was executed if it is wrapped.
+    pub(super) fn of(order: &Order, status: Option<&'a Status>) -> Result<Self, (Stage, Errno)> {
+        if let (Some(wrapper), Some(status)) = (&order.wrapper, status) {
+            let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
+            let image = wrapped::Image::of(order, wrapper, status);
+            return image
+                .map(Self::Wrapped)
+                .map_err(|error| (Stage::Wrapper, errno(error)));
+        }
+        let words =
+            |words: &mut dyn Iterator<Item = String>| words.map(CString::new).collect::<Result<Vec<_>, _>>();
+        let pairs = &mut order.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let (Ok(arguments), Ok(environment)) = (words(&mut order.argv.iter().cloned()), words(pairs)) else {
+            return Err((Stage::Program, Errno::EINVAL));
+        };
+        let program = order.argv.first().map_or("", String::as_str);
+        let file = |path: PathBuf| Some((CString::new(path.as_os_str().as_bytes()).ok()?, path));
+        Ok(Self::Bare {
+            files: candidates(program, &order.env)
+                .into_iter()
+                .filter_map(file)
+                .collect(),
+            arguments: Words::new(arguments),
+            environment: Words::new(environment),
+        })
+    }
+
+    /// Executes it, looked for as a shell does, but never through one. Returns only when that failed.
+    fn execute(&self) -> (Stage, Errno) {
+        let (files, arguments, environment) = match self {
+            Self::Wrapped(image) => return (Stage::Wrapper, image.execute()),
+            Self::Bare {
+                files,
+                arguments,
+                environment,
+            } => (files, arguments, environment),
+        };
+        let mut failed = Errno::ENOENT;
+        for (file, path) in files {
+            let errno = fork::execute(file, arguments, environment);
+            match errno {
+                Errno::ENOENT if path.exists() => return (Stage::Interpreter, errno),
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                // Another directory may have one that is ours to execute.
+                Errno::EACCES => failed = errno,
+                _ => return (Stage::Program, errno),
+            }
+        }
+        (Stage::Program, failed)
+    }
+}
+
 /// Becomes the program. Returns only when that failed: where, and why.
 pub(super) fn become_program(
     order: &Order,
     streams: &Streams,
-    status: Option<&Status>,
+    image: &Image<'_>,
+    policy: Policy,
     keeper: Pid,
 ) -> (Stage, Errno) {
-    let steps = confine(order, streams)
+    let steps = confine(order, streams, policy)
         .map_err(|errno| (Stage::Confine, errno))
         .and_then(|()| become_user(order.credentials, keeper).map_err(|errno| (Stage::User, errno)))
         .and_then(|()| enter(order).map_err(|errno| (Stage::Directory, errno)));
     match steps {
-        Ok(()) => match (&order.wrapper, status) {
-            (Some(wrapper), Some(status)) => wrapped::execute(order, wrapper, status),
-            _ => execute(order),
-        },
+        Ok(()) => image.execute(),
         Err(failed) => failed,
     }
 }
 
 /// Its own session, its streams, less weight than the service, and its limits.
-fn confine(order: &Order, streams: &Streams) -> nix::Result<()> {
+fn confine(order: &Order, streams: &Streams, policy: Policy) -> nix::Result<()> {
     fork::release_signals()?;
     setsid()?;
     let io = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or_default());
@@ -54,12 +118,12 @@ fn confine(order: &Order, streams: &Streams) -> nix::Result<()> {
     .and_then(|()| rustix::stdio::dup2_stdout(&streams.stdout))
     .and_then(|()| rustix::stdio::dup2_stderr(&streams.stderr))
     .map_err(errno)?;
-    // These and the slice are wishes: a kernel without them has no killer, no session groups or one slice for all.
+    // These and the policy are wishes: a kernel without them has no killer, no session groups or one slice for all.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let _ = std::fs::write("/proc/self/autogroup", order.nice.to_string());
     let nice = rustix::process::nice(order.nice.into()).map_err(errno)?;
     if order.nice > 0 {
-        let _ = fork::set_batch(nice, SLICE);
+        let _ = policy.set(nice, SLICE);
     }
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     order.limits.impose()
@@ -84,32 +148,6 @@ fn become_user(credentials: Option<Credentials>, keeper: Pid) -> nix::Result<()>
 
 fn enter(order: &Order) -> nix::Result<()> {
     rustix::process::chdir(OsStr::from_bytes(&order.directory)).map_err(errno)
-}
-
-/// Executes the program, looked for as a shell does, but never through one.
-fn execute(order: &Order) -> (Stage, Errno) {
-    let words =
-        |words: &mut dyn Iterator<Item = String>| words.map(CString::new).collect::<Result<Vec<_>, _>>();
-    let pairs = &mut order.env.iter().map(|(name, value)| format!("{name}={value}"));
-    let (Ok(argv), Ok(env)) = (words(&mut order.argv.iter().cloned()), words(pairs)) else {
-        return (Stage::Program, Errno::EINVAL);
-    };
-    let program = order.argv.first().map_or("", String::as_str);
-    let mut failed = Errno::ENOENT;
-    for path in candidates(program, &order.env) {
-        let Ok(file) = CString::new(path.clone().into_os_string().into_vec()) else {
-            continue;
-        };
-        let Err(errno) = execve(&file, &argv, &env);
-        match errno {
-            Errno::ENOENT if path.exists() => return (Stage::Interpreter, errno),
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            // Another directory may have one that is ours to execute.
-            Errno::EACCES => failed = errno,
-            _ => return (Stage::Program, errno),
-        }
-    }
-    (Stage::Program, failed)
 }
 
 pub(super) fn candidates(program: &str, env: &[(String, String)]) -> Vec<PathBuf> {

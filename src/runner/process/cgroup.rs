@@ -72,7 +72,6 @@ pub(super) struct Group {
     cpu: Option<PathBuf>,
     unified: bool,
     imposed: Option<(Limits, u8)>,
-    idle: bool,
 }
 
 impl Group {
@@ -95,13 +94,17 @@ impl Group {
             cpu: join(&bases.cpu),
             unified: bases.unified,
             imposed: None,
-            idle: false,
         }
     }
 
     /// What they hold, for the log: memory, processes, processor.
     pub(super) fn holds(&self) -> [bool; 3] {
         [self.memory.is_some(), self.pids.is_some(), self.cpu.is_some()]
+    }
+
+    /// Whether a step has its weight as a group.
+    pub(super) fn holds_weight(&self) -> bool {
+        self.cpu.is_some()
     }
 
     /// Sets the limits of the next step, and answers with those that remain to be set for each process.
@@ -148,18 +151,6 @@ impl Group {
             fs::write(group.join(file), format!("{weight:.0}"))?;
         }
         Ok(())
-    }
-
-    /// Leaves the processor to whoever else wants it, or takes a share again: that of a group without a weight, until the
-    /// next step's is set. Since Linux 5.15; before, the weight is all there is.
-    pub(super) fn set_idle(&mut self, idle: bool) {
-        if let Some(group) = &self.cpu
-            && self.idle != idle
-            && fs::write(group.join("cpu.idle"), if idle { "1" } else { "0" }).is_ok()
-        {
-            self.idle = idle;
-            self.imposed = None;
-        }
     }
 
     /// How often the kernel killed in the group for want of memory; `None` without a group for memory.

@@ -6,9 +6,10 @@
 
 #![allow(
     unsafe_code,
-    reason = "`fork`, `clone`, `wait4`, `sched_setattr` and `signal` have no safe form; the reasons stand beside them"
+    reason = "`fork`, `clone`, `execve` of what is made before, `wait4`, `sched_setattr` and `signal` have no safe form; the reasons stand beside them"
 )]
 
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
@@ -41,7 +42,7 @@ impl Nursery {
     /// waits, until it executes a program or returns why it could not.
     ///
     /// It is what `posix_spawn` does, with our own steps in between: copying the memory of even a small
-    /// process costs more than `/bin/true` takes.
+    /// process costs more than `/bin/true` takes. What it allocates and does not free stays allocated here.
     pub(super) fn spawn<E>(&mut self, become_program: impl FnOnce() -> E) -> nix::Result<Result<Pid, E>> {
         let mut failed = None;
         let mut become_program = Some(become_program);
@@ -69,6 +70,36 @@ impl Nursery {
             }
         }
     }
+}
+
+/// Arguments or variables, as a program is given them.
+pub(super) struct Words {
+    /// To each of them, and nowhere at the end.
+    pointers: Vec<*const libc::c_char>,
+    _words: Vec<CString>,
+}
+
+impl Words {
+    pub(super) fn new(words: Vec<CString>) -> Self {
+        let pointers = words.iter().map(|word| word.as_ptr());
+        Self {
+            pointers: pointers.chain(std::iter::once(std::ptr::null())).collect(),
+            _words: words,
+        }
+    }
+}
+
+/// Executes a file, and allocates nothing for it. Returns only when that failed: why.
+pub(super) fn execute(file: &CStr, arguments: &Words, environment: &Words) -> Errno {
+    // SAFETY: all of them end with a null, and what they point to is theirs, on the heap, and never changed.
+    unsafe {
+        libc::execve(
+            file.as_ptr(),
+            arguments.pointers.as_ptr(),
+            environment.pointers.as_ptr(),
+        )
+    };
+    Errno::last()
 }
 
 /// A child that ended, and what it and those it waited for had used.
@@ -102,13 +133,33 @@ pub(super) fn bury() -> nix::Result<Option<Buried>> {
     }))
 }
 
-/// Has this process, and what it starts, scheduled as a batch (`sched(7)`): as `nice` as that, it interrupts nobody when
-/// it wakes up, and computes for `slice` at a time. That is from 0.1 to 100 ms, and heard since Linux 6.12; before, the
-/// kernel has one slice for all.
-pub(super) fn set_batch(nice: i32, slice: Duration) -> nix::Result<()> {
+/// How the kernel schedules a step that is to yield to the services, see `sched(7)`.
+#[derive(Clone, Copy)]
+pub(super) enum Policy {
+    /// It interrupts nobody when it wakes up.
+    Batch,
+    /// Besides, a processor that runs nothing else counts as free for whoever wakes up. Its own weight is next to nothing,
+    /// so this is for steps whose weight their control group has.
+    Idle,
+}
+
+impl Policy {
+    /// Has this process, and what it starts, scheduled so: as `nice` as that, and for `slice` at a time unless
+    /// it is interrupted. That is from 0.1 to 100 ms, and heard since Linux 6.12; before, the kernel has one slice for all.
+    pub(super) fn set(self, nice: i32, slice: Duration) -> nix::Result<()> {
+        schedule(libc::SCHED_BATCH, nice, slice)?;
+        match self {
+            Self::Batch => Ok(()),
+            // Its own request for a slice would not be heard; that of before is kept.
+            Self::Idle => schedule(libc::SCHED_IDLE, nice, slice),
+        }
+    }
+}
+
+fn schedule(policy: libc::c_int, nice: i32, slice: Duration) -> nix::Result<()> {
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
-        sched_policy: libc::SCHED_BATCH.unsigned_abs(),
+        sched_policy: policy.unsigned_abs(),
         sched_flags: 0,
         sched_nice: nice,
         sched_priority: 0,

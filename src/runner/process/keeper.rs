@@ -12,8 +12,9 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::begin::Image;
 use super::cgroup::{Bases, Group};
-use super::fork::{self, Buried, Nursery};
+use super::fork::{self, Buried, Nursery, Policy};
 use super::memory::OomKills;
 use super::wire::{self, Ended, Order, Report, Stage, Status, Streams};
 use super::{begin, tree, wrapped};
@@ -24,10 +25,6 @@ use crate::domain::clock;
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the killed may take before what is left is killed again.
 const AGAIN: Duration = Duration::from_millis(5);
-
-/// How long a step has the share of the processor that goes with its `nice`. One that takes longer waits for whoever
-/// else wants it: the kernel lets it finish its turn otherwise, and every commit and every webhook waits for that.
-const SHARE: Duration = Duration::from_secs(1);
 
 /// Keeps one step after the other, until the runner has no more for it or is gone.
 pub(super) fn keep(runner: UnixStream, ends: &SignalFd, bases: &Bases) -> ExitCode {
@@ -87,9 +84,18 @@ impl Keeper<'_> {
             Some(_) => Some(wrapped::Status::new()?),
             None => None,
         };
+        let policy = match self.group.holds_weight() {
+            true => Policy::Idle,
+            false => Policy::Batch,
+        };
+        let image = match Image::of(order, status.as_ref()) {
+            Ok(image) => image,
+            Err((stage, errno)) => return Ok(Report::Refused(stage, errno as i32)),
+        };
         let spawned = self
             .nursery
-            .spawn(|| begin::become_program(order, &streams, status.as_ref(), me));
+            .spawn(|| begin::become_program(order, &streams, &image, policy, me));
+        drop(image);
         let program = match spawned {
             Ok(Ok(program)) => program,
             Ok(Err((stage, errno))) => return Ok(Report::Refused(stage, errno as i32)),
@@ -99,11 +105,9 @@ impl Keeper<'_> {
         let mut step = Step {
             runner: &self.runner,
             ends: self.ends,
-            group: &mut self.group,
             program,
             wrapped: order.wrapper.is_some(),
             until: order.until,
-            share_until: (order.nice > 0).then(|| clock::since_boot() + SHARE),
             killing: false,
             ended: Ended::default(),
         };
@@ -119,14 +123,11 @@ impl Keeper<'_> {
 struct Step<'a> {
     runner: &'a UnixStream,
     ends: &'a SignalFd,
-    group: &'a mut Group,
     program: Pid,
     /// Whether the program is a wrapper, and what it runs is below it.
     wrapped: bool,
     /// When everything is to be killed in any case.
     until: Option<Duration>,
-    /// When it is to leave the processor to others, if it is to and does not yet.
-    share_until: Option<Duration>,
     /// Whether everything that is left is to be killed.
     killing: bool,
     ended: Ended,
@@ -136,19 +137,11 @@ impl Step<'_> {
     fn until_over(&mut self) -> io::Result<()> {
         while self.reap()? {
             if self.killing {
-                self.share_again();
                 tree::signal_all(Signal::SIGKILL, &[]);
             }
             self.wait()?;
         }
-        self.share_again();
         Ok(())
-    }
-
-    /// Lets what is left, and this process, have a share until the end: who is waited for should not wait.
-    fn share_again(&mut self) {
-        self.share_until = None;
-        self.group.set_idle(false);
     }
 
     /// Buries the dead; answers whether anybody lives. The program's end is everybody's.
@@ -181,10 +174,7 @@ impl Step<'_> {
         let left = |until: Duration| until.saturating_sub(clock::since_boot());
         let longest = match self.killing {
             true => Some(AGAIN),
-            false => {
-                let look = self.until.map(|until| left(until).min(LOOK));
-                look.into_iter().chain(self.share_until.map(left)).min()
-            }
+            false => self.until.map(|until| left(until).min(LOOK)),
         };
         let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
         let mut polled = [
@@ -202,10 +192,6 @@ impl Step<'_> {
             self.obey();
             return Ok(());
         }
-        if self.share_until.is_some_and(|until| left(until).is_zero()) {
-            self.share_until = None;
-            self.group.set_idle(true);
-        }
         // A runner that is frozen cannot say so, and another is about to run the job.
         if !self.killing && self.until.is_some_and(|until| left(until).is_zero()) {
             self.killing = true;
@@ -219,7 +205,6 @@ impl Step<'_> {
         match self.runner.read(&mut word) {
             // A wrapper that ends takes what it runs along at once, without its grace.
             Ok(1) if word[0] == wire::TERM => {
-                self.share_again();
                 let spared = [self.program];
                 tree::signal_all(Signal::SIGTERM, &spared[..usize::from(self.wrapped)]);
             }

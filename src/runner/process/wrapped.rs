@@ -6,12 +6,12 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use nix::errno::Errno;
-use nix::unistd::execve;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 
-use super::Wrapper;
-use super::wire::{Order, Stage};
+use super::fork::Words;
+use super::wire::Order;
+use super::{Wrapper, fork};
 
 /// Most bytes of what bubblewrap says of itself: two short lines.
 const STATUS: usize = 4096;
@@ -43,58 +43,65 @@ impl Status {
     }
 }
 
-/// Executes bubblewrap. Returns only when that failed.
+/// bubblewrap, ready to be executed.
 ///
 /// It gets an empty environment of its own, or a step could load a library of its choice into it; the
 /// step's goes through a descriptor, where no list of processes shows it.
-pub(super) fn execute(order: &Order, wrapper: &Wrapper, status: &Status) -> (Stage, Errno) {
-    match prepare(order, wrapper, status) {
-        Ok((program, arguments, _kept)) => {
-            let Err(errno) = execve(&program, &arguments, &[] as &[CString]);
-            (Stage::Wrapper, errno)
-        }
-        Err(error) => {
-            let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
-            (Stage::Wrapper, errno)
-        }
-    }
+pub(super) struct Image<'a> {
+    program: CString,
+    arguments: Words,
+    environment: Words,
+    status: &'a Status,
+    _kept: [std::fs::File; 2],
 }
 
-type Prepared = (CString, Vec<CString>, [std::fs::File; 2]);
+impl<'a> Image<'a> {
+    pub(super) fn of(order: &Order, wrapper: &Wrapper, status: &'a Status) -> io::Result<Self> {
+        let filter = inherited(&wrapper.seccomp)?;
+        let mut options = wrapper.arguments.clone();
+        for (name, value) in &order.env {
+            options.extend(["--setenv".to_owned(), name.clone(), value.clone()]);
+        }
+        let (filter_fd, status_fd) = (
+            filter.as_raw_fd().to_string(),
+            status.says.as_raw_fd().to_string(),
+        );
+        options.extend([
+            "--seccomp".to_owned(),
+            filter_fd,
+            "--json-status-fd".to_owned(),
+            status_fd,
+        ]);
+        let options: String = options
+            .iter()
+            .flat_map(|option| [option.as_str(), "\0"])
+            .collect();
+        let options = inherited(options.as_bytes())?;
+        let mut arguments = vec![
+            c"bwrap".to_owned(),
+            c"--args".to_owned(),
+            CString::new(options.as_raw_fd().to_string())?,
+            c"--".to_owned(),
+        ];
+        for word in &order.argv {
+            arguments.push(CString::new(word.as_str())?);
+        }
+        Ok(Self {
+            program: CString::new(wrapper.program.as_os_str().as_bytes())?,
+            arguments: Words::new(arguments),
+            environment: Words::new(Vec::new()),
+            status,
+            _kept: [filter, options],
+        })
+    }
 
-fn prepare(order: &Order, wrapper: &Wrapper, status: &Status) -> io::Result<Prepared> {
-    rustix::io::fcntl_setfd(&status.says, FdFlags::empty())?;
-    let filter = inherited(&wrapper.seccomp)?;
-    let mut options = wrapper.arguments.clone();
-    for (name, value) in &order.env {
-        options.extend(["--setenv".to_owned(), name.clone(), value.clone()]);
+    /// Executes it. Returns only when that failed.
+    pub(super) fn execute(&self) -> Errno {
+        match rustix::io::fcntl_setfd(&self.status.says, FdFlags::empty()) {
+            Ok(()) => fork::execute(&self.program, &self.arguments, &self.environment),
+            Err(error) => Errno::from_raw(error.raw_os_error()),
+        }
     }
-    let (filter_fd, status_fd) = (
-        filter.as_raw_fd().to_string(),
-        status.says.as_raw_fd().to_string(),
-    );
-    options.extend([
-        "--seccomp".to_owned(),
-        filter_fd,
-        "--json-status-fd".to_owned(),
-        status_fd,
-    ]);
-    let options: String = options
-        .iter()
-        .flat_map(|option| [option.as_str(), "\0"])
-        .collect();
-    let options = inherited(options.as_bytes())?;
-    let mut arguments = vec![
-        c"bwrap".to_owned(),
-        c"--args".to_owned(),
-        CString::new(options.as_raw_fd().to_string())?,
-        c"--".to_owned(),
-    ];
-    for word in &order.argv {
-        arguments.push(CString::new(word.as_str())?);
-    }
-    let program = CString::new(wrapper.program.as_os_str().as_bytes())?;
-    Ok((program, arguments, [filter, options]))
 }
 
 /// A file in memory that the executed program finds open, at its beginning.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use orchestrator::runner::process::{End, Limits, Supervisor};
+use orchestrator::runner::process::{Command, End, Limits, Supervisor};
 
 use super::{NEVER, command, run, run_until, shell, supervisor};
 use crate::support;
@@ -34,19 +34,32 @@ async fn the_environment_is_what_was_given_and_later_entries_win() {
 
 #[tokio::test]
 async fn a_program_leads_a_session_and_yields_to_the_services() {
-    let (_, printed) = run(shell(
+    let supervisor = supervisor();
+    let step = shell(
         "cat /proc/self/oom_score_adj; nice; umask; cut -d ' ' -f 41 /proc/$$/stat; cut -d ' ' -f 1,5,6 /proc/$$/stat",
         &[],
-    ))
-    .await;
+    );
+    let (_, printed) = run_until(&supervisor, step.clone(), NEVER).await;
     let said = printed.text();
     let lines: Vec<&str> = said.lines().collect();
-    let batch = nix::libc::SCHED_BATCH.to_string();
-    assert_eq!(lines[..4], ["500", "10", "0022", batch.as_str()]);
+    // Where a control group has its weight, its own may be next to nothing.
+    let policy = match group(&supervisor, "cpu").await {
+        Some(_) => nix::libc::SCHED_IDLE,
+        None => nix::libc::SCHED_BATCH,
+    };
+    assert_eq!(lines[..4], ["500", "10", "0022", policy.to_string().as_str()]);
     let numbers: Vec<&str> = lines[4].split(' ').collect();
     assert!(
         numbers.iter().all(|number| *number == numbers[0]),
         "process, group, session: {numbers:?}"
+    );
+    let equal = Command { nice: 0, ..step };
+    let (_, printed) = run_until(&supervisor, equal, NEVER).await;
+    let said = printed.text();
+    let other = nix::libc::SCHED_OTHER.to_string();
+    assert_eq!(
+        said.lines().collect::<Vec<_>>()[1..4],
+        ["0", "0022", other.as_str()]
     );
 }
 
@@ -161,26 +174,6 @@ async fn control_groups_hold_a_step_and_go_with_their_supervisor() {
     });
 }
 
-#[tokio::test]
-async fn a_step_that_takes_long_leaves_the_processor_to_others_until_it_is_to_end() {
-    let supervisor = supervisor();
-    let Some(group) = group(&supervisor, "cpu").await else {
-        // A host, or a user, without groups to write.
-        return;
-    };
-    let script = r#"
-        trap 'echo "at the end $(cat $1)"; exit' TERM
-        echo "at first $(cat $1)"
-        until [ "$(cat $1)" = 1 ]; do sleep 0.05; done
-        echo "later 1"
-        while :; do sleep 0.05; done"#;
-    // The keeper, and with it the group, is the same.
-    let step = shell(script, &[group.join("cpu.idle").to_str().unwrap()]);
-    let (outcome, printed) = run_until(&supervisor, step, "later 1").await;
-    assert_eq!(outcome.unwrap().end, End::Stopped);
-    assert_eq!(printed.text(), "at first 0\nlater 1\nat the end 0\n");
-}
-
 /// A directory of this name, some levels below.
 fn find(below: &Path, name: &str) -> Option<PathBuf> {
     let entries = std::fs::read_dir(below).ok()?.flatten();
@@ -189,4 +182,21 @@ fn find(below: &Path, name: &str) -> Option<PathBuf> {
         true => Some(path),
         false => find(&path, name),
     })
+}
+
+#[tokio::test]
+async fn a_keeper_keeps_nothing_of_the_steps_it_has_had() {
+    let supervisor = supervisor();
+    let mut step = shell("grep VmData /proc/$PPID/status", &[]);
+    step.env
+        .extend((0..8).map(|number| (format!("LARGE_{number}"), "x".repeat(100_000))));
+    let mut kilobytes = Vec::new();
+    for _ in 0..40 {
+        let (_, printed) = run_until(&supervisor, step.clone(), NEVER).await;
+        let said = printed.text();
+        let number = said.split_whitespace().nth(1).unwrap_or_else(|| panic!("{said}"));
+        kilobytes.push(number.parse::<u64>().unwrap());
+    }
+    let (early, late) = (kilobytes[9], kilobytes[39]);
+    assert!(late < early + 2000, "{kilobytes:?}");
 }
