@@ -90,8 +90,12 @@ pub(super) fn system(settings: &Settings) -> Result<Vec<String>, String> {
             view.add(&["--tmpfs", &path]);
         }
     }
-    view.add(&["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]);
+    // What is in memory is bounded, or would be by half of the host's; where a step has no control group, nothing else
+    // counts it.
     let size = settings.tmp_bytes.to_string();
+    view.add(&["--proc", "/proc", "--dev", "/dev"]);
+    view.add(&["--perms", "1777", "--size", &size, "--tmpfs", "/dev/shm"]);
+    view.add(&["--remount-ro", "/dev", "--size", &size, "--tmpfs", "/run"]);
     view.add(&["--perms", "1777", "--size", &size, "--tmpfs", "/tmp"]);
     view.add(&[
         "--dir",
