@@ -13,7 +13,7 @@ use tracing::{Instrument as _, field};
 use super::held::{Brake, Held, Reason};
 use super::hints::{self, Ears, Work as Wake};
 use super::lanes::{Lane, lanes};
-use super::settler::{self, Finished};
+use super::settler::{Finished, Settler};
 use super::slots::{Busy, Slots};
 use super::{Settings, attempt, heartbeat};
 use crate::app::backoff::Backoff;
@@ -69,14 +69,17 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
         closed.clone(),
     );
     let beating = tokio::spawn(vital(beating, work.held.clone(), work.quiet.clone()));
-    let settling = settler::settle(
-        session.clone(),
+    let settler = Settler {
+        session: session.clone(),
+        held: work.held.clone(),
+        quiet: work.quiet.clone(),
+        hard: stop.hard.clone(),
+    };
+    let settling = tokio::spawn(vital(
+        settler.settle(arriving),
         work.held.clone(),
-        arriving,
         work.quiet.clone(),
-        stop.hard.clone(),
-    );
-    let settling = tokio::spawn(vital(settling, work.held.clone(), work.quiet.clone()));
+    ));
     let ears = Ears {
         runner: session.id,
         queues: settings.queues.clone(),

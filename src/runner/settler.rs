@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
@@ -23,90 +24,132 @@ pub(super) struct Finished {
     pub(super) slot: OwnedSemaphorePermit,
 }
 
-/// Settles what arrives until every sender is gone; answers whether all of it is in the tables. While the database is away
-/// it tries again and again until `hard`. What is not settled goes back only when the session is closed, so nothing more is
-/// begun in it.
-pub(super) async fn settle(
-    session: Session,
-    held: Held,
-    finished: mpsc::Receiver<Finished>,
-    quiet: CancellationToken,
-    hard: CancellationToken,
-) -> bool {
-    let mut finished = Waiting::new(finished, BATCH, Company::Paced(session.going.clone()));
-    let mut arrived = Vec::with_capacity(BATCH);
-    let mut all = true;
-    loop {
-        finished.take(&mut arrived).await;
-        if arrived.is_empty() {
-            return all;
-        }
-        let (batch, slots): (Vec<_>, Vec<_>) = arrived
-            .drain(..)
-            .map(|one| {
-                let status = one.settlement.ending.state().as_str();
-                metrics::histogram!("orchestrator_job_seconds", "status" => status).record(one.took);
-                (one.settlement, one.slot)
-            })
-            .unzip();
-        // A job is no longer ours to stop once its end is on the way; in this order, or a job
-        // claimed again at once would be forgotten.
-        batch.iter().for_each(|settlement| held.let_go(settlement.fence));
-        match settle_batch(&session, &batch, &hard, false).await {
-            true => batch.iter().for_each(|settlement| held.forget(settlement.fence)),
-            // It stays known, or it would be taken for one whose claim was not heard, and begun again.
-            false => {
-                all = false;
-                quiet.cancel();
-            }
-        }
-        drop(slots);
-    }
+/// Who settles the attempts of a session.
+#[derive(Clone)]
+pub(super) struct Settler {
+    pub(super) session: Session,
+    pub(super) held: Held,
+    /// Told when something cannot be settled: it goes back only when the session is closed, so nothing more is begun in it.
+    pub(super) quiet: CancellationToken,
+    /// Until then it is tried again and again while the database is away.
+    pub(super) hard: CancellationToken,
 }
 
-/// Whether the batch is settled. `again`: a try before may have been carried out without being heard.
-async fn settle_batch(
-    session: &Session,
-    batch: &[Settlement],
-    hard: &CancellationToken,
-    mut again: bool,
-) -> bool {
-    let mut pause = Backoff::default();
-    loop {
-        let settled = match again {
-            false => session.settle(batch).await,
-            true => session.settle_again(batch).await,
-        };
-        match settled {
-            Ok(settled) => {
-                report(batch, &settled);
-                return true;
+/// What came of trying to settle a batch.
+enum Came {
+    Settled,
+    /// Not for a reason all of them share: the rows of some are held by somebody, or refused. With whether the try may
+    /// have been carried out without being heard.
+    Apart(bool),
+    GivenUp,
+}
+
+impl Settler {
+    /// Settles what arrives until every sender is gone; answers whether all of it is in the tables.
+    pub(super) async fn settle(self, finished: mpsc::Receiver<Finished>) -> bool {
+        let mut finished = Waiting::new(finished, BATCH, Company::Paced(self.session.going.clone()));
+        let mut arrived = Vec::with_capacity(BATCH);
+        // Those that could not be settled with others, each for itself: what one waits for holds up nobody else.
+        let mut apart = JoinSet::new();
+        let mut all = true;
+        loop {
+            finished.take(&mut arrived).await;
+            if arrived.is_empty() {
+                break;
             }
-            Err(error) if error.is_unavailable() && !hard.is_cancelled() => {
+            let (batch, slots): (Vec<_>, Vec<_>) = arrived
+                .drain(..)
+                .map(|one| {
+                    let status = one.settlement.ending.state().as_str();
+                    metrics::histogram!("orchestrator_job_seconds", "status" => status).record(one.took);
+                    (one.settlement, one.slot)
+                })
+                .unzip();
+            // A job is no longer ours to stop once its end is on the way; in this order, or a job
+            // claimed again at once would be forgotten.
+            batch
+                .iter()
+                .for_each(|settlement| self.held.let_go(settlement.fence));
+            match self.batch(&batch, false, false).await {
+                Came::Settled => self.forget(&batch),
+                Came::GivenUp => all = self.give_up(),
+                Came::Apart(again) => {
+                    for (settlement, slot) in batch.into_iter().zip(slots) {
+                        apart.spawn(self.clone().alone(settlement, slot, again));
+                    }
+                }
+            }
+            while let Some(settled) = apart.try_join_next() {
+                all &= settled.unwrap_or_else(|_| self.give_up());
+            }
+        }
+        while let Some(settled) = apart.join_next().await {
+            all &= settled.unwrap_or_else(|_| self.give_up());
+        }
+        all
+    }
+
+    /// Settles one for itself, and lets its slot go then.
+    async fn alone(self, settlement: Settlement, slot: OwnedSemaphorePermit, again: bool) -> bool {
+        let batch = [settlement];
+        let settled = match self.batch(&batch, again, true).await {
+            Came::Settled => {
+                self.forget(&batch);
+                true
+            }
+            Came::Apart(_) | Came::GivenUp => self.give_up(),
+        };
+        drop(slot);
+        settled
+    }
+
+    fn forget(&self, batch: &[Settlement]) {
+        batch
+            .iter()
+            .for_each(|settlement| self.held.forget(settlement.fence));
+    }
+
+    /// What is not settled stays known, or it would be taken for one whose claim was not heard, and begun again.
+    fn give_up(&self) -> bool {
+        self.quiet.cancel();
+        false
+    }
+
+    /// Settles a batch. `again`: a try before may have been carried out without being heard. `alone`: nobody else waits for it.
+    async fn batch(&self, batch: &[Settlement], mut again: bool, alone: bool) -> Came {
+        let mut pause = Backoff::default();
+        loop {
+            let settled = match again {
+                false => self.session.settle(batch).await,
+                true => self.session.settle_again(batch).await,
+            };
+            let error = match settled {
+                Ok(settled) => {
+                    report(batch, &settled);
+                    return Came::Settled;
+                }
+                Err(error) => error,
+            };
+            let waits = error.is_unavailable() && !self.hard.is_cancelled();
+            if !alone && !error.is_away() && (waits || !error.is_unavailable()) {
+                tracing::warn!(error = %error, attempts = batch.len(), "results cannot be settled together; each is for itself");
+                return Came::Apart(again || error.is_unavailable());
+            }
+            if waits {
                 tracing::warn!(error = %error, attempts = batch.len(), "results wait for the database");
                 again = true;
-                pause.wait(hard).await;
-            }
-            // One row the database refuses must not take the others with it.
-            Err(error) if batch.len() > 1 && !error.is_unavailable() => {
-                tracing::error!(error = %error, "a batch was refused; settling one by one");
-                let mut all = true;
-                for one in batch.chunks(1) {
-                    all &= Box::pin(settle_batch(session, one, hard, again)).await;
-                }
-                return all;
+                pause.wait(&self.hard).await;
+                continue;
             }
             // The job must end, or this session would hold it for ever.
-            Err(error) if !error.is_unavailable() && batch.iter().any(|one| !is_refusal(one)) => {
+            if !error.is_unavailable() && batch.iter().any(|one| !is_refusal(one)) {
                 tracing::error!(error = %error, "a result was refused by the database; its job fails");
                 let refusals: Vec<_> = batch.iter().map(refusal).collect();
-                return Box::pin(settle_batch(session, &refusals, hard, again)).await;
+                return Box::pin(self.batch(&refusals, again, alone)).await;
             }
-            Err(error) => {
-                let jobs: Vec<_> = batch.iter().map(|one| one.fence.job.to_string()).collect();
-                tracing::error!(error = %error, jobs = ?jobs, "not settled; the jobs go back when this session is closed");
-                return false;
-            }
+            let jobs: Vec<_> = batch.iter().map(|one| one.fence.job.to_string()).collect();
+            tracing::error!(error = %error, jobs = ?jobs, "not settled; the jobs go back when this session is closed");
+            return Came::GivenUp;
         }
     }
 }

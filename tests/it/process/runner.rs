@@ -376,3 +376,27 @@ async fn a_step_cannot_read_what_its_runner_was_started_with() {
     assert_eq!(ground.end(job).await, "failed exit_nonzero");
     assert_eq!(ground.log(job, "stdout").await, "null");
 }
+
+#[tokio::test]
+async fn a_result_whose_row_somebody_holds_holds_up_no_other() {
+    let ground = Ground::bare(&[("RUNNER_SLOTS", "2")]).await;
+    let go = ground.directory.join("go");
+    let script = "while [ ! -e \"$0\" ]; do sleep 0.05; done";
+    let argv = ["sh", "-c", script, go.to_str().unwrap()];
+    let (one, other) = (ground.submit(&argv).await, ground.submit(&argv).await);
+    let running = "select count(*) from job where state = 'running'";
+    until(async || (ask(&ground.pool, running).await == "2").then_some(())).await;
+    let mut holder = ground.pool.acquire().await.unwrap();
+    let hold = format!("begin; select from job where id = '{one}' for no key update");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(hold))
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(ground.end(other).await, "succeeded");
+    let third = ground.submit(&["true"]).await;
+    assert_eq!(ground.end(third).await, "succeeded");
+    assert_eq!(ask(&ground.pool, running).await, "1");
+    sqlx::raw_sql("rollback").execute(&mut *holder).await.unwrap();
+    assert_eq!(ground.end(one).await, "succeeded");
+}
