@@ -12,7 +12,7 @@ use crate::domain::id::JobId;
 use crate::domain::job::JobState;
 use crate::store::ended::Ended;
 use crate::store::gate::Gate;
-use crate::store::{self, Pool, Result};
+use crate::store::{self, Error, Pool, Result};
 
 /// Most jobs whose end is made known in one transaction.
 const BATCH: u32 = 500;
@@ -82,26 +82,56 @@ async fn release(pool: &Pool, hints: &Hints, mut needs: Vec<JobId>) -> Result<()
 ///
 /// As [`follow`].
 pub async fn admit_all(pool: &Pool, hints: &Hints, mut gates: BTreeSet<Gate>) -> Result<()> {
+    let mut tried = Tried::default();
     while let Some(gate) = gates.pop_first() {
-        let mut transaction = pool.begin().await?;
-        store::gate::lock(&mut *transaction, &gate).await?;
-        let queues = match &gate.key {
-            None => store::gate::admit_project(&mut *transaction, gate.project).await?,
-            Some(key) => {
-                let (queues, on) = store::gate::admit_key(&mut *transaction, gate.project, key).await?;
-                if on > 0 {
-                    gates.insert(Gate {
-                        project: gate.project,
-                        key: None,
-                    });
-                }
-                queues
+        match admit(pool, hints, &gate).await {
+            Ok(0) => {}
+            Ok(_) => {
+                gates.insert(Gate {
+                    project: gate.project,
+                    key: None,
+                });
             }
-        };
-        transaction.commit().await?;
-        queues.iter().for_each(|queue| hints.work(queue));
+            Err(error) => tried.failed(error)?,
+        }
     }
-    Ok(())
+    tried.over()
+}
+
+/// Lets in what there is room for at a gate; answers with how many went on to their project's.
+async fn admit(pool: &Pool, hints: &Hints, gate: &Gate) -> Result<usize> {
+    let mut transaction = pool.begin().await?;
+    store::gate::lock(&mut *transaction, gate).await?;
+    let (queues, on) = match &gate.key {
+        None => (
+            store::gate::admit_project(&mut *transaction, gate.project).await?,
+            0,
+        ),
+        Some(key) => store::gate::admit_key(&mut *transaction, gate.project, key).await?,
+    };
+    transaction.commit().await?;
+    queues.iter().for_each(|queue| hints.work(queue));
+    Ok(on)
+}
+
+/// What failed of several things that have nothing to do with each other: one that cannot be done, because somebody holds
+/// what it is about, is not to keep the others from being tried.
+#[derive(Debug, Default)]
+struct Tried(Option<Error>);
+
+impl Tried {
+    /// Notes an error, the first of which is kept. An error right away is one that the others would meet as well.
+    fn failed(&mut self, error: Error) -> Result<()> {
+        if error.is_away() {
+            return Err(error);
+        }
+        self.0.get_or_insert(error);
+        Ok(())
+    }
+
+    fn over(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
 }
 
 /// Does what nobody did because they were gone.
@@ -132,18 +162,32 @@ impl Sweep {
     ///
     /// As [`follow`].
     pub async fn part(&mut self, pool: &Pool, hints: &Hints) -> Result<()> {
+        let mut tried = Tried::default();
         loop {
             let untold = store::need::untold(pool, BATCH).await?;
             let full = untold.len() == BATCH as usize;
-            hear(pool, hints, untold).await?;
-            if !full {
-                break;
+            match hear(pool, hints, untold.clone()).await {
+                Ok(()) if full => {}
+                Ok(()) => break,
+                Err(error) if error.is_away() => return Err(error),
+                // Each alone, or those who wait for the others wait as long as somebody holds one row.
+                Err(_) => {
+                    for job in untold {
+                        if let Err(error) = hear(pool, hints, vec![job]).await {
+                            tried.failed(error)?;
+                        }
+                    }
+                    break;
+                }
             }
         }
         let mut gates = store::gate::projects_with_room(pool).await?;
         let (keys, next) = store::gate::keys_with_room(pool, self.place.as_ref(), KEYS).await?;
         self.place = next;
         gates.extend(keys);
-        admit_all(pool, hints, gates.into_iter().collect()).await
+        if let Err(error) = admit_all(pool, hints, gates.into_iter().collect()).await {
+            tried.failed(error)?;
+        }
+        tried.over()
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Jobs {
     /// Only those of this project
     #[arg(long, value_name = "ALIAS")]
     project: Option<String>,
-    /// Only those in this state, as running, waiting_approval or failed
+    /// Only those in this state, as running, awaiting_approval or failed
     #[arg(long, value_name = "STATE")]
     state: Option<JobState>,
     /// Only those of this queue

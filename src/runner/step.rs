@@ -108,7 +108,7 @@ async fn command(settings: &Settings, step: &StepSpec, place: &Place<'_>) -> Res
     ) {
         *first = file.to_string_lossy().into_owned();
     }
-    let binaries = allowed::binaries(settings, &program, &[]);
+    let binaries = allowed::binaries(settings, place, &program, &[])?;
     settings
         .versions
         .all_fit(settings, &step.agent, &binaries)

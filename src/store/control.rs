@@ -116,14 +116,15 @@ pub async fn retry(
         with found as materialized (
             select id, state from job where id = $1 and ($2::uuid[] is null or project_id = any ($2)) for no key update
         ), changed as (
+            -- What was never begun is not due before it was.
             update job
                set state = case when cardinality($4::uuid[]) > 0 then 'blocked'
-                                when concurrency_key is not null or project_limited then 'scheduled'
+                                when concurrency_key is not null or project_limited or attempt = 0 and run_at > now() then 'scheduled'
                                 else 'available' end::job_state,
-                   gate = case when cardinality($4) > 0 then null
+                   gate = case when cardinality($4) > 0 or attempt = 0 and run_at > now() then null
                                when concurrency_key is not null then 'key'
                                when project_limited then 'project' end,
-                   run_at = now(), finished_at = null, code = null, message = null, cancel_asked_at = null,
+                   run_at = case when attempt = 0 then greatest(run_at, now()) else now() end, finished_at = null, code = null, message = null, cancel_asked_at = null,
                    losses = 0, step_retries = 0, retried_after = job.attempt,
                    -- What ran all the same after the step that failed the job is not where it goes on.
                    step_position = coalesce((select step.position from step

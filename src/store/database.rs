@@ -38,6 +38,7 @@ pub async fn reach(url: &DatabaseUrl, application: &str) -> Result<()> {
 const BOUNDS: &str =
     "select set_config('lock_timeout', '10s', false), set_config('statement_timeout', '60s', false),
                              set_config('idle_in_transaction_session_timeout', '60s', false),
+                             set_config('default_transaction_isolation', 'read committed', false),
                              set_config('timezone', 'UTC', false)";
 
 /// What [`keyed`] sets besides. Without `jit`: what has no way but a whole table costs so much on paper that it would be

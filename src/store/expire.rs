@@ -81,9 +81,10 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
         with lost as materialized (
             select job.id, job.attempt, job.runner_id, job.run_at, job.claimed_at, job.losses + 1 >= job.max_attempts as spent,
                    job.cancel_asked_at is not null as cancelled
-              from job join runner on runner.id = job.runner_id
+              -- One whose session is not there has nobody, too.
+              from job left join runner on runner.id = job.runner_id
              where job.state = 'running'
-               and (runner.lease_expires_at <= coalesce($1, now()) or runner.ended_at is not null)
+               and (runner.id is null or runner.lease_expires_at <= coalesce($1, now()) or runner.ended_at is not null)
              order by job.id
              limit $2
                for update of job skip locked
@@ -103,6 +104,8 @@ pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<V
         ), ended as (
             insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome, code)
             select id, attempt, runner_id, run_at, claimed_at, greatest(now(), claimed_at), 'lost', 'lost' from lost
+            -- One that is there already, which only a person can have written, must not hold up all others.
+            on conflict (job_id, number) do nothing
         ), logged as (
             insert into event (project_id, job_id, attempt, kind, actor)
             select project_id, id, attempt, case state when 'available' then 'job.lost' else 'job.' || state end, 'scheduler'

@@ -39,9 +39,9 @@ pub async fn look(db: impl Executor<'_>, now: Instant) -> Result<Look> {
                               (select min(run_at) from job where state = 'scheduled' and gate is null) as first_job)
         select coalesce(first_schedule <= clock.now, false) as "schedules!",
                coalesce(first_job <= clock.now, false) as "jobs!",
-               exists (select from job join runner on runner.id = job.runner_id
+               exists (select from job left join runner on runner.id = job.runner_id
                         where job.state = 'running'
-                          and (runner.lease_expires_at <= clock.now or runner.ended_at is not null)) as "lost!",
+                          and (runner.id is null or runner.lease_expires_at <= clock.now or runner.ended_at is not null)) as "lost!",
                exists (select from job where needed and state in ('succeeded', 'failed', 'cancelled'))
                or exists (select from job where gate = 'key')
                or exists (select from job where gate = 'project') as "waiting!",

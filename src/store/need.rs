@@ -50,14 +50,15 @@ pub async fn unmet(db: impl Executor<'_>, job: JobId) -> Result<Vec<(JobId, JobS
     Ok(rows.into_iter().map(|row| (JobId(row.id), row.state.0)).collect())
 }
 
-/// Jobs that have ended and are needed by jobs that have not heard of it.
+/// Jobs that have ended and are needed by jobs that have not heard of it; not those whose rows somebody holds.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
 pub async fn untold(db: impl Executor<'_>, limit: u32) -> Result<Vec<JobId>> {
     let ids = sqlx::query_scalar!(
-        "select id from job where needed and state in ('succeeded', 'failed', 'cancelled') order by id limit $1",
+        "select id from job where needed and state in ('succeeded', 'failed', 'cancelled') order by id limit $1
+            for no key update skip locked",
         i64::from(limit),
     )
     .fetch_all(db)
@@ -65,7 +66,8 @@ pub async fn untold(db: impl Executor<'_>, limit: u32) -> Result<Vec<JobId>> {
     Ok(ids.into_iter().map(JobId).collect())
 }
 
-/// Holds jobs until the transaction ends, so that nobody marks or ends them meanwhile.
+/// Holds jobs, and those that need them, until the transaction ends, so that nobody marks or ends them meanwhile: all in
+/// the order of their ids, as [`mark`] does, which may be of both.
 ///
 /// # Errors
 ///
@@ -73,7 +75,9 @@ pub async fn untold(db: impl Executor<'_>, limit: u32) -> Result<Vec<JobId>> {
 pub async fn hold(db: impl Executor<'_>, jobs: &[JobId]) -> Result<()> {
     let ids: Vec<_> = jobs.iter().map(|id| id.0).collect();
     sqlx::query!(
-        "select id from job where id = any ($1) order by id for no key update",
+        "select id from job
+          where id = any ($1 || array(select job_id from job_need where needs_id = any ($1)))
+          order by id for no key update",
         &ids
     )
     .fetch_all(db)

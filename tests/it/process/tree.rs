@@ -20,7 +20,12 @@ const DAEMON: &str = r#"
 #[tokio::test]
 async fn a_daemon_does_not_outlive_the_program_that_left_it() {
     let mark = mark();
-    let (outcome, printed) = run(shell(&format!("{DAEMON} sleep 0.3; exit 4"), &[&mark])).await;
+    // The program goes on when the daemon has said, in the pipe between them, that it lives.
+    let script = r#"
+        exec 3>&1
+        ( setsid sh -c 'trap "" TERM HUP; echo alive >&3; echo; while :; do sleep 1; done' sh "$1" & ) | head -n 1 > /dev/null
+        exit 4"#;
+    let (outcome, printed) = run(shell(script, &[&mark])).await;
     assert_eq!(outcome.unwrap().end, End::Exited(4));
     assert_eq!(printed.text(), "alive\n");
     assert!(marked(&mark).is_empty());

@@ -6,7 +6,9 @@ use orchestrator::app::submit;
 use orchestrator::domain::attempt::Ending;
 use orchestrator::domain::id::JobId;
 use orchestrator::store::insert::{NewJob, insert};
+use orchestrator::store::need;
 use orchestrator::store::project;
+use orchestrator::store::settle::{Settlement, settle};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -250,4 +252,37 @@ async fn a_thousand_jobs_of_one_request_go_in_with_one_statement() {
     let bulk = vec![json!({}); submit::MOST];
     assert_eq!(queue.submit_all(&bulk).await.unwrap().len(), 1000);
     assert_eq!(ask(&queue.pool, "select count(*) from statement").await, "1");
+}
+
+#[tokio::test]
+async fn who_releases_and_who_comes_to_need_do_not_wait_for_each_other() {
+    let queue = Queue::new().await;
+    // The one that waits has the smaller id.
+    let both = [
+        json!({ "idempotency_key": "waits", "needs": ["ends"] }),
+        json!({ "idempotency_key": "ends" }),
+    ];
+    let accepted = queue.submit_all(&both).await.unwrap();
+    let (waits, ends) = (accepted[0].job, accepted[1].job);
+    assert!(waits.0 < ends.0);
+    let project = project::by_alias(&queue.pool, "demo").await.unwrap().unwrap().id;
+    let runner = queue.session(&[]).await;
+    let fence = claim(&runner, 1).await[0];
+    let ended = Settlement {
+        fence,
+        ending: Ending::Succeeded,
+        step: None,
+    };
+    settle(&queue.pool, runner.id, &[ended]).await.unwrap();
+    let mut releasing = queue.pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin").execute(&mut *releasing).await.unwrap();
+    need::hold(&mut *releasing, &[ends]).await.unwrap();
+    let pool = queue.pool.clone();
+    let marking = tokio::spawn(async move { need::mark(&pool, &[(waits, project), (ends, project)]).await });
+    let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    until(async || (ask(&queue.pool, waiting).await == "1").then_some(())).await;
+    let moved = need::release(&mut *releasing, &[ends]).await.unwrap();
+    assert_eq!(moved.len(), 1);
+    sqlx::raw_sql("commit").execute(&mut *releasing).await.unwrap();
+    assert_eq!(marking.await.unwrap().unwrap().len(), 2);
 }

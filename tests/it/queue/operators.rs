@@ -106,6 +106,26 @@ async fn job_in_the_wrong_state_says_which_it_is_in() {
 }
 
 #[tokio::test]
+async fn job_that_was_cancelled_before_it_was_due_is_not_due_before_when_it_is_retried() {
+    let queue = Queue::new().await;
+    let job = queue.submit(json!({ "run_at": "2999-01-01T00:00:00Z" })).await;
+    let keyed = json!({ "run_at": "2999-01-01T00:00:00Z", "concurrency": { "key": "a", "limit": 1 } });
+    let limited = queue.submit(keyed).await;
+    for job in [job, limited] {
+        cancel(&queue.pool, &queue.hints, &queue.operator, job)
+            .await
+            .unwrap();
+        let after = retry(&queue.pool, &queue.hints, &queue.operator, job)
+            .await
+            .unwrap();
+        assert_eq!(after, JobState::Scheduled);
+    }
+    let waits = "select string_agg(concat_ws(' ', run_at, gate), ', ') from job where state = 'scheduled'";
+    let instant = "2999-01-01 00:00:00+00";
+    assert_eq!(ask(&queue.pool, waits).await, format!("{instant}, {instant}"));
+}
+
+#[tokio::test]
 async fn failed_job_that_is_retried_goes_on_with_a_new_attempt_and_its_history() {
     let queue = Queue::new().await;
     let job = queue.submit(json!({})).await;

@@ -1,7 +1,10 @@
 //! What becomes of an end whose answer is lost, or that the database does not take.
 
+use orchestrator::app::follow::sweep;
+use orchestrator::app::maintain::expire;
 use orchestrator::domain::attempt::{Ending, Fence};
 use orchestrator::store::listen::{self, Listener};
+use orchestrator::store::look::look;
 use orchestrator::store::settle::{Settlement, settle};
 use serde_json::json;
 
@@ -68,4 +71,55 @@ async fn runners_hear_of_a_job_that_is_handed_back() {
         (heard.channel.as_str(), heard.payload.as_str()),
         (listen::WORK, "default")
     );
+}
+
+#[tokio::test]
+async fn one_row_that_should_not_be_holds_up_nobody_elses_recovery() {
+    let queue = Queue::new().await;
+    let (gone, stray, other) = (
+        queue.submit(json!({})).await,
+        queue.submit(json!({})).await,
+        queue.submit(json!({})).await,
+    );
+    let (lost, late) = (queue.session(&[]).await, queue.session(&[]).await);
+    assert_eq!(claim(&lost, 1).await[0].job, gone);
+    assert_eq!(claim(&late, 2).await.len(), 2);
+    // What only somebody with a console can have done.
+    let sql = format!(
+        "delete from runner where id = '{}'; update runner set lease_expires_at = now();
+         insert into attempt (job_id, number, runner_id, due_at, started_at, ended_at, outcome)
+         select id, attempt, runner_id, run_at, claimed_at, now(), 'succeeded' from job where id = '{}'",
+        lost.id.0, stray.0
+    );
+    tell(&queue.pool, &sql).await;
+    assert!(look(&queue.pool, None).await.unwrap().lost);
+    assert_eq!(expire(&queue.pool, &queue.hints, None).await.unwrap().len(), 3);
+    for job in [gone, stray, other] {
+        assert_eq!(queue.state(job).await, "available");
+    }
+}
+
+#[tokio::test]
+async fn a_gate_that_somebody_holds_does_not_keep_others_shut() {
+    let queue = Queue::new().await;
+    let keyed = |key: &str| json!({ "concurrency": { "key": key, "limit": 1 } });
+    let runner = queue.session(&[]).await;
+    let mut waiting = Vec::new();
+    for key in ["a", "b"] {
+        queue.submit(keyed(key)).await;
+        waiting.push(queue.submit(keyed(key)).await);
+    }
+    let ended: Vec<_> = claim(&runner, 2).await.into_iter().map(succeeded).collect();
+    // Nobody follows up.
+    settle(&queue.pool, runner.id, &ended).await.unwrap();
+    let mut holder = queue.pool.acquire().await.unwrap();
+    let hold = "begin; select pg_advisory_xact_lock(hashtextextended(id || '/a', 7)) from project";
+    sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
+    let error = sweep(&queue.pool, &queue.hints).await.unwrap_err();
+    assert!(!error.is_away(), "{error}");
+    assert_eq!(queue.state(waiting[0]).await, "scheduled");
+    assert_eq!(queue.state(waiting[1]).await, "available");
+    sqlx::raw_sql("rollback").execute(&mut *holder).await.unwrap();
+    sweep(&queue.pool, &queue.hints).await.unwrap();
+    assert_eq!(queue.state(waiting[0]).await, "available");
 }

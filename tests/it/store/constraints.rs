@@ -1,6 +1,7 @@
 //! Wrong states are refused by the tables, whoever writes them.
 
 use orchestrator::store::Pool;
+use orchestrator::store::claim::claim;
 use sqlx::AssertSqlSafe;
 
 use super::{demo, due, session};
@@ -143,5 +144,19 @@ async fn a_queue_and_a_label_are_names_of_at_most_128_characters() {
         for name in ["a", "0", "A._-z", &long[1..]] {
             tell(&pool, &format!("update job set {column} = '{name}'")).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_is_one_sessions_from_its_claim_to_its_end() {
+    let database = database().await;
+    let pool = database.pool();
+    due(&pool, demo(&pool).await).await;
+    let (one, other) = (session(&pool).await, session(&pool).await);
+    let claimed = claim(&pool, one, "default", "", 1).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    for change in ["", ", state = 'running'", ", attempt = 2"] {
+        let takes = format!("update job set runner_id = '{}'{change}", other.0);
+        assert_eq!(refusal(&pool, &takes).await, "job_takes_only_legal_ways");
     }
 }

@@ -128,3 +128,18 @@ async fn a_pool_that_is_closed_or_gone_leaves_no_connection() {
     drop(gone);
     until(async || (open(&database).await == "0").then_some(())).await;
 }
+
+#[tokio::test]
+async fn what_sees_what_does_not_depend_on_how_the_database_was_set_up() {
+    let database = support::database().await;
+    let name = ask(&database.pool(), "current_database()").await;
+    let set = format!("alter database \"{name}\" set default_transaction_isolation = 'serializable'");
+    support::tell(&database.pool(), &set).await;
+    let pool = pool(&database, 1);
+    let mut transaction = pool.begin().await.unwrap();
+    let isolation: String = sqlx::query_scalar("show transaction_isolation")
+        .fetch_one(&mut *transaction)
+        .await
+        .unwrap();
+    assert_eq!(isolation, "read committed");
+}
