@@ -61,6 +61,11 @@ pub(super) struct JobSummary {
     step_position: i16,
     /// The runner session that holds it.
     runner_id: Option<RunnerId>,
+    /// What it waits for although it is due: room under its concurrency `key`, or in its `project`.
+    #[schema(example = "key")]
+    gate: Option<String>,
+    /// When somebody asked for it to be cancelled; a job that runs then ends when its step has.
+    cancel_asked_at: Option<DateTime<Utc>>,
     /// When it was accepted.
     created_at: DateTime<Utc>,
     /// When it was first claimed.
@@ -102,6 +107,8 @@ impl From<store::job::Job> for JobSummary {
             max_attempts: job.max_attempts,
             step_position: job.step_position,
             runner_id: job.runner,
+            gate: job.gate,
+            cancel_asked_at: job.cancel_asked_at,
             created_at: job.created_at,
             started_at: job.started_at,
             finished_at: job.finished_at,

@@ -11,6 +11,7 @@ use crate::app::authenticate::Caller;
 use crate::app::overview::{Overview, overview};
 use crate::config;
 use crate::domain::id::JobId;
+use crate::domain::job::JobState;
 use crate::store::job::Job;
 use crate::store::step::Step;
 
@@ -42,12 +43,15 @@ impl Status {
 
 /// A job and its steps as a table.
 pub(super) fn for_people(Overview { job, steps, .. }: &Overview) -> String {
-    let why = job
-        .message
-        .as_ref()
-        .map(|message| format!(": {message}"))
-        .unwrap_or_default();
+    let why = job.message.clone().or_else(|| waits(job));
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let mut head = format!("job {} is {}{why}\n", job.id, job.state);
+    if let Some(at) = job.cancel_asked_at.filter(|_| !job.state.is_terminal()) {
+        let at = at.format("%F %TZ");
+        head.push_str(&format!(
+            "its cancellation was asked for at {at}; it ends when its step has\n"
+        ));
+    }
     if !job.sandbox {
         head.push_str("an administrator has turned the sandbox off for its project\n");
     }
@@ -64,6 +68,25 @@ pub(super) fn for_people(Overview { job, steps, .. }: &Overview) -> String {
         ]
     });
     head + "\n" + &output::table(["attempt", "step", "status", "exit", "took"], rows)
+}
+
+/// What a job that has not ended waits for, or where it is.
+fn waits(job: &Job) -> Option<String> {
+    let at = job.run_at.format("%F %TZ");
+    match (job.state, job.gate.as_deref(), job.runner) {
+        (JobState::Blocked, ..) => Some("it waits for jobs that it needs".to_owned()),
+        (JobState::Scheduled, Some("key"), _) => Some(
+            "it waits for room under its concurrency key, behind what runs or is available under it"
+                .to_owned(),
+        ),
+        (JobState::Scheduled, Some(_), _) => {
+            Some("it waits for room in its project, behind what runs or is available of it".to_owned())
+        }
+        (JobState::Scheduled, None, _) => Some(format!("it is due at {at}")),
+        (JobState::Available, ..) => Some(format!("it waits for a runner of queue {} since {at}", job.queue)),
+        (JobState::Running, _, Some(runner)) => Some(format!("runner session {} has it", runner.0)),
+        _ => None,
+    }
 }
 
 fn end_of(step: &Step) -> String {
@@ -103,6 +126,8 @@ pub(super) fn of_job(job: &Job) -> serde_json::Value {
     json!({
         "job_id": job.id, "project_id": job.project_alias, "goal": job.goal, "tags": job.tags, "sandbox": job.sandbox,
         "state": job.state, "queue": job.queue, "priority": job.priority, "attempt": job.attempt, "run_at": job.run_at,
+        "losses": job.losses, "max_attempts": job.max_attempts, "runner_id": job.runner, "gate": job.gate,
+        "cancel_asked_at": job.cancel_asked_at,
         "created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at, "code": job.code,
         "message": job.message,
     })

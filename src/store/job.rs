@@ -41,6 +41,10 @@ pub struct Job {
     pub step_position: i16,
     /// The session that holds it.
     pub runner: Option<RunnerId>,
+    /// What it waits for although it is due: room under its `key`, or in its `project`.
+    pub gate: Option<String>,
+    /// When somebody asked for it to be cancelled.
+    pub cancel_asked_at: Option<DateTime<Utc>>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When it was first claimed.
@@ -82,6 +86,8 @@ macro_rules! job {
             max_attempts: row.max_attempts,
             step_position: row.step_position,
             runner: row.runner_id.map(RunnerId),
+            gate: row.gate,
+            cancel_asked_at: row.cancel_asked_at,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -111,8 +117,8 @@ pub async fn find(db: impl Executor<'_>, id: JobId, projects: Reach<'_>) -> Resu
     let row = sqlx::query!(
         r#"
         select job.id, job.project_id, project.alias, job.queue, job.state as "state: Named<JobState>", job.priority,
-               job.run_at, job.attempt, job.losses, job.max_attempts, job.step_position, job.runner_id, job.created_at,
-               job.started_at, job.finished_at, job.code as "code: Named<Code>", job.message,
+               job.run_at, job.attempt, job.losses, job.max_attempts, job.step_position, job.runner_id, job.gate,
+               job.cancel_asked_at, job.created_at, job.started_at, job.finished_at, job.code as "code: Named<Code>", job.message,
                coalesce(job_spec.spec ->> 'goal', '') as "goal!",
                coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Value>", project.sandbox, job_spec.spec
           from job join project on project.id = job.project_id join job_spec on job_spec.job_id = job.id

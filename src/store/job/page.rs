@@ -126,7 +126,7 @@ macro_rules! ask {
             select picked.id as "id!", picked.project_id as "project_id!", project.alias, picked.queue as "queue!",
                    picked.state as "state!: Named<JobState>", picked.priority as "priority!", picked.run_at as "run_at!",
                    picked.attempt as "attempt!", picked.losses as "losses!", picked.max_attempts as "max_attempts!",
-                   picked.step_position as "step_position!", picked.runner_id, picked.created_at as "created_at!",
+                   picked.step_position as "step_position!", picked.runner_id, picked.gate, picked.cancel_asked_at, picked.created_at as "created_at!",
                    picked.started_at, picked.finished_at, picked.code as "code: Named<Code>", picked.message,
                    coalesce(job_spec.spec ->> 'goal', '') as "goal!",
                    coalesce(job_spec.spec -> 'tags', '[]') as "tags!: Json<Value>", project.sandbox

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use orchestrator::app::control::pause_queue;
 use orchestrator::app::follow::sweep;
 use orchestrator::app::maintain::promote;
 use orchestrator::app::submit;
@@ -322,4 +323,30 @@ async fn same_key_at_the_same_instant_makes_one_job() {
             .len(),
         1
     );
+}
+
+#[tokio::test]
+async fn a_job_of_a_paused_queue_takes_no_room_from_others() {
+    let queue = Queue::new().await;
+    pause_queue(&queue.pool, &queue.hints, &queue.operator, "slow", true)
+        .await
+        .unwrap();
+    tell(&queue.pool, "update project set max_running = 1").await;
+    let of = |name: &str, priority: i16| json!({ "queue": name, "priority": priority, "concurrency": { "key": "a", "limit": 1 } });
+    // The one that is paused is before the other in both orders.
+    let paused = queue.submit(of("slow", 100)).await;
+    let open = queue.submit(of("default", 0)).await;
+    sweep(&queue.pool, &queue.hints).await.unwrap();
+    assert_eq!(queue.state(open).await, "available");
+    assert_eq!(queue.state(paused).await, "scheduled");
+    let runner = queue.session(&[]).await;
+    let fence = claim(&runner, 1).await[0];
+    assert_eq!(fence.job, open);
+    end(&runner, fence, Ending::Succeeded).await;
+    assert_eq!(queue.state(paused).await, "scheduled");
+    pause_queue(&queue.pool, &queue.hints, &queue.operator, "slow", false)
+        .await
+        .unwrap();
+    sweep(&queue.pool, &queue.hints).await.unwrap();
+    assert_eq!(queue.state(paused).await, "available");
 }

@@ -73,6 +73,8 @@ struct Job {
     attempt: i32,
     losses: i16,
     cancel_asked: bool,
+    /// Whether its time had come before it was begun.
+    is_due: bool,
     ended_attempts: i32,
 }
 
@@ -139,6 +141,7 @@ impl Both {
             attempt: 0,
             losses: 0,
             cancel_asked: false,
+            is_due: state == "available",
             ended_attempts: 0,
         };
         self.jobs.insert(job, new);
@@ -239,7 +242,7 @@ impl Both {
         self.jobs
             .values_mut()
             .filter(|job| job.state == "scheduled")
-            .for_each(|job| job.state = "available");
+            .for_each(|job| (job.state, job.is_due) = ("available", true));
     }
 
     async fn cancel(&mut self, job: usize) {
@@ -262,7 +265,9 @@ impl Both {
         let job = self.jobs.get_mut(&id).unwrap();
         assert_eq!(done.is_ok(), matches!(job.state, "cancelled" | "failed"));
         if done.is_ok() {
-            (job.state, job.losses, job.cancel_asked) = ("available", 0, false);
+            let is_due = job.is_due || job.attempt > 0;
+            job.state = if is_due { "available" } else { "scheduled" };
+            (job.losses, job.cancel_asked) = (0, false);
         }
     }
 
@@ -320,6 +325,7 @@ impl Both {
                 attempt,
                 losses,
                 cancel_asked,
+                is_due: _,
                 ended_attempts,
             } = job;
             let asked = if *cancel_asked { "t" } else { "f" };
