@@ -226,8 +226,17 @@ impl<'a> Log<'a> {
         for (chunk, body) in tail.pieces {
             self.join(&mut rows, position, &chunk, body);
         }
-        for batch in rows.chunks(16) {
+        let mut rest = &rows[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |row: &&NewLine| {
+                bytes += row.body.len();
+                bytes <= 16 * ROW
+            };
+            let count = rest.iter().take(ROWS).take_while(fits).count().max(1);
+            let (batch, more) = rest.split_at(count);
             self.write(batch).await;
+            rest = more;
         }
     }
 

@@ -17,6 +17,9 @@ use super::{Kind, Origin, Workspace};
 use crate::domain::attempt::Failure;
 use crate::domain::job::Code;
 
+/// Most bytes of a file of ours that is read whole.
+const OURS: u64 = 64 * 1024;
+
 /// A patch in a file.
 #[derive(Debug)]
 pub(in crate::runner) struct Patch {
@@ -38,11 +41,15 @@ impl Patch {
     }
 }
 
-/// What is in a file of ours, reached through no link.
+/// What is in a file of ours, reached through no link. A step that can write there may have made it larger than any of ours.
 pub(super) fn read(home: &Path, name: &str) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
     let mut read = Vec::new();
-    io::Read::read_to_end(&mut open(home, name)?, &mut read)?;
-    Ok(read)
+    open(home, name)?.take(OURS + 1).read_to_end(&mut read)?;
+    match read.len() as u64 <= OURS {
+        true => Ok(read),
+        false => Err(io::Error::other(format!("{name} is larger than we make it"))),
+    }
 }
 
 fn open(home: &Path, name: &str) -> io::Result<File> {

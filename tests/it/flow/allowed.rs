@@ -242,7 +242,7 @@ async fn a_program_that_only_has_the_name_of_one_that_must_be_new_is_not_asked_f
     std::fs::write(&cat, format!("#!/bin/sh\necho 9.9; : > {mark}\n")).unwrap();
     std::fs::set_permissions(&cat, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::set_permissions(
-        &ground.place(""),
+        ground.place(""),
         std::os::unix::fs::PermissionsExt::from_mode(0o777),
     )
     .unwrap();
