@@ -5,6 +5,7 @@
 //! next tick finds the same in the tables.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::hint::Hints;
 use super::reckon::reckon;
@@ -16,6 +17,8 @@ use crate::store::{self, Error, Pool, Result};
 
 /// Most jobs whose end is made known in one transaction.
 const BATCH: u32 = 500;
+/// How long ends are made known each alone: a tick has other things to do.
+const ALONE: Duration = Duration::from_secs(5);
 /// Most keys that one statement looks at for room.
 const KEYS: u32 = 1000;
 
@@ -170,9 +173,14 @@ impl Sweep {
                 Ok(()) if full => {}
                 Ok(()) => break,
                 Err(error) if error.is_away() => return Err(error),
-                // Each alone, or those who wait for the others wait as long as somebody holds one row.
+                // Each alone, or those who wait for the others wait as long as somebody holds one row. From another on each
+                // time: there may be many of the kind that takes long.
                 Err(_) => {
-                    for job in untold {
+                    let begun = Instant::now();
+                    let first = rand::random_range(0..untold.len());
+                    let (before, after) = untold.split_at(first);
+                    let others = after.iter().chain(before).copied();
+                    for job in others.take_while(|_| begun.elapsed() < ALONE) {
                         if let Err(error) = hear(pool, hints, vec![job]).await {
                             tried.failed(error)?;
                         }

@@ -124,13 +124,10 @@ impl Secrets {
                 .map(move |range| gap.start + range.start..gap.start + range.end)
         };
         let (mut safe, mut done, mut number) = (String::new(), 0, 0);
-        // One string may be found within another.
         for range in plain.hidden(raw, whole).flat_map(within) {
-            if range.start >= done {
-                safe.push_str(&raw[done..range.start]);
-                safe.push_str(REDACTED);
-                (done, number) = (range.end, number + 1);
-            }
+            safe.push_str(&raw[done..range.start]);
+            safe.push_str(REDACTED);
+            (done, number) = (range.end, number + 1);
         }
         if number == 0 {
             return (None, 0);

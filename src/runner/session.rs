@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, field};
@@ -13,7 +13,7 @@ use tracing::{Instrument as _, field};
 use super::held::{Brake, Held, Reason};
 use super::hints::{self, Ears, Work as Wake};
 use super::lanes::{Lane, lanes};
-use super::settler::{Finished, Settler};
+use super::settler::{Finished, Settler, TURNS};
 use super::slots::{Busy, Slots};
 use super::{Settings, attempt, heartbeat};
 use crate::app::backoff::Backoff;
@@ -74,6 +74,7 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
         held: work.held.clone(),
         quiet: work.quiet.clone(),
         hard: stop.hard.clone(),
+        turns: Arc::new(Semaphore::new(TURNS)),
     };
     let settling = tokio::spawn(vital(
         settler.settle(arriving),

@@ -1,8 +1,9 @@
 //! Attempts end in batches: whatever finished while the last statement ran goes into the next.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +34,12 @@ pub(super) struct Settler {
     pub(super) quiet: CancellationToken,
     /// Until then it is tried again and again while the database is away.
     pub(super) hard: CancellationToken,
+    /// Who tries for itself: others want connections, too, the lease's renewal first.
+    pub(super) turns: Arc<Semaphore>,
 }
+
+/// Most attempts that are settled for themselves at once.
+pub(super) const TURNS: usize = 4;
 
 /// What came of trying to settle a batch.
 enum Came {
@@ -119,10 +125,15 @@ impl Settler {
     async fn batch(&self, batch: &[Settlement], mut again: bool, alone: bool) -> Came {
         let mut pause = Backoff::default();
         loop {
+            let turn = match alone {
+                true => Some(self.turns.acquire().await),
+                false => None,
+            };
             let settled = match again {
                 false => self.session.settle(batch).await,
                 true => self.session.settle_again(batch).await,
             };
+            drop(turn);
             let error = match settled {
                 Ok(settled) => {
                     report(batch, &settled);
@@ -130,12 +141,11 @@ impl Settler {
                 }
                 Err(error) => error,
             };
-            let waits = error.is_unavailable() && !self.hard.is_cancelled();
-            if !alone && !error.is_away() && (waits || !error.is_unavailable()) {
+            if !alone && !error.is_away() {
                 tracing::warn!(error = %error, attempts = batch.len(), "results cannot be settled together; each is for itself");
                 return Came::Apart(again || error.is_unavailable());
             }
-            if waits {
+            if error.is_unavailable() && !self.hard.is_cancelled() {
                 tracing::warn!(error = %error, attempts = batch.len(), "results wait for the database");
                 again = true;
                 pause.wait(&self.hard).await;

@@ -66,7 +66,7 @@ pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> 
             select id, concurrency_limit, row_number() over (order by priority desc, run_at, id) as place
               from (select id, concurrency_limit, priority, run_at from job
                      where project_id = $1 and concurrency_key = $2 and gate = 'key'
-                       and (select paused_at from queue where name = job.queue) is null
+                       and queue <> all (array(select name from queue where paused_at is not null))
                      order by priority desc, run_at, id
                      limit 1000) as waiting
         ), near as (
@@ -129,7 +129,7 @@ pub async fn admit_project(db: impl Executor<'_>, project: ProjectId) -> Result<
         ), first as materialized (
             select id from job
              where project_id = $1 and gate = 'project'
-               and (select paused_at from queue where name = job.queue) is null
+               and queue <> all (array(select name from queue where paused_at is not null))
              order by priority desc, run_at, id
              limit (select greatest(jobs, 0) from room)
                for no key update skip locked
@@ -165,14 +165,14 @@ pub async fn keys_with_room(
         with recursive keyed as (
             (select project_id, concurrency_key as key, concurrency_limit as most, 1 as number from job
               where gate = 'key' and (project_id, concurrency_key) > ($2, $3)
-                and (select paused_at from queue where name = job.queue) is null
+                and queue <> all (array(select name from queue where paused_at is not null))
               order by project_id, concurrency_key, priority desc, run_at, id limit 1)
             union all
             select next.project_id, next.concurrency_key, next.concurrency_limit, keyed.number + 1
               from keyed, lateral (
                    select project_id, concurrency_key, concurrency_limit from job
                     where gate = 'key' and (project_id, concurrency_key) > (keyed.project_id, keyed.key)
-                      and (select paused_at from queue where name = job.queue) is null
+                      and queue <> all (array(select name from queue where paused_at is not null))
                     order by project_id, concurrency_key, priority desc, run_at, id limit 1) as next
              where keyed.number < $1
         )
@@ -206,7 +206,7 @@ pub async fn projects_with_room(db: impl Executor<'_>) -> Result<Vec<Gate>> {
         "select id from project
           where exists (select from job
                          where project_id = project.id and gate = 'project'
-                           and (select paused_at from queue where name = job.queue) is null)
+                           and queue <> all (array(select name from queue where paused_at is not null)))
             and coalesce(max_running, 32767)
                 > (select count(*) from job where project_id = project.id and project_limited and state in ('available', 'running'))"
     )

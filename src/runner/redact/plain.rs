@@ -115,11 +115,14 @@ fn strings(raw: &str, sequences: Range<usize>) -> impl Iterator<Item = Range<usi
             (0x1b, b']' | b'P' | b'X' | b'^' | b'_') | (0xc2, 0x9d | 0x90 | 0x98 | 0x9e | 0x9f)
         )
     };
-    let beginnings = (sequences.start..sequences.end.saturating_sub(1)).filter(begins);
-    beginnings.map(move |at| {
+    let mut done = sequences.start;
+    std::iter::from_fn(move || {
+        // What begins within a string is of that string.
+        let at = (done..bytes.len().saturating_sub(1)).find(begins)?;
         let inside = &bytes[at + 2..];
         let end = inside.iter().position(|byte| *byte == 0x1b);
-        at + 2..at + 2 + end.unwrap_or(inside.len())
+        done = at + 2 + end.unwrap_or(inside.len());
+        Some(at + 2..done)
     })
 }
 

@@ -92,15 +92,22 @@ pub(super) fn binaries(
     let mut all = named.to_vec();
     let name = name_of(program);
     if settings.minimums.contains_key(&name) && !all.iter().any(|binary| binary.name == program) {
-        let file = |path: PathBuf| path.canonicalize().ok();
-        let ours = locate(&name, settings.path()).and_then(file);
-        if program.contains('/') && (ours.is_none() || file(place.workspace.path().join(program)) != ours) {
+        let file = |path: &Path| path.canonicalize().ok();
+        let called = file(&place.workspace.path().join(program));
+        let mut hosts = std::env::split_paths(settings.path()).map(|directory| directory.join(&name));
+        let asked = match program.contains('/') {
+            false => Some(name.clone()),
+            true => hosts
+                .find(|host| called.is_some() && file(host) == called)
+                .map(|host| host.to_string_lossy().into_owned()),
+        };
+        let Some(asked) = asked else {
             let sentence = format!(
-                "`{program}` is not the `{name}` of the runner's host, which MIN_BINARY_VERSIONS says how new it must be: call it `{name}`, or give your own another name."
+                "`{program}` has the name of a program that MIN_BINARY_VERSIONS says how new it must be, and is none of the host's PATH: call it `{name}`, or give your own another name."
             );
             return Err(Failure::new(Code::Policy, sentence));
-        }
-        all.push(Binary::named(&name));
+        };
+        all.push(Binary::named(&asked));
     }
     for binary in &mut all {
         if let Some(minimum) = settings.minimums.get(&name_of(&binary.name)) {
