@@ -185,9 +185,12 @@ mod tests {
             "IOSFODNN7REALKEY"
         );
         assert_eq!(found(&long, &secrets).as_deref(), Some("x"));
-        let cut = format!("diff --git a/x b/x\n+{} -unter2hunter2\n", "y".repeat(GATHER - 2));
+        let cut = format!(
+            "diff --git a/x b/x\n+{} -hunter2hunter2\n",
+            "y".repeat(GATHER - 2)
+        );
         assert_eq!(
-            found(&cut, &Secrets::of(["-unter2hunter2"])).as_deref(),
+            found(&cut, &Secrets::of(["-hunter2hunter2"])).as_deref(),
             Some("x")
         );
         let clean = "diff --git a/x b/x\n+first line\n third line\n+hunter2\n";
