@@ -87,15 +87,11 @@ async fn release(pool: &Pool, hints: &Hints, mut needs: Vec<JobId>) -> Result<()
 pub async fn admit_all(pool: &Pool, hints: &Hints, mut gates: BTreeSet<Gate>) -> Result<()> {
     let mut tried = Tried::default();
     while let Some(gate) = gates.pop_first() {
-        match admit(pool, hints, &gate).await {
-            Ok(0) => {}
-            Ok(_) => {
-                gates.insert(Gate {
-                    project: gate.project,
-                    key: None,
-                });
-            }
-            Err(error) => tried.failed(error)?,
+        if tried.part(admit(pool, hints, &gate).await)? > 0 {
+            gates.insert(Gate {
+                project: gate.project,
+                key: None,
+            });
         }
     }
     tried.over()
@@ -120,19 +116,21 @@ async fn admit(pool: &Pool, hints: &Hints, gate: &Gate) -> Result<usize> {
 /// What failed of several things that have nothing to do with each other: one that cannot be done, because somebody holds
 /// what it is about, is not to keep the others from being tried.
 #[derive(Debug, Default)]
-struct Tried(Option<Error>);
+pub(super) struct Tried(Option<Error>);
 
 impl Tried {
-    /// Notes an error, the first of which is kept. An error right away is one that the others would meet as well.
-    fn failed(&mut self, error: Error) -> Result<()> {
-        if error.is_away() {
-            return Err(error);
+    /// Takes what came of one: the first error waits for the end, but for one that the others would meet as well.
+    pub(super) fn part<T: Default>(&mut self, came: Result<T>) -> Result<T> {
+        match came {
+            Err(error) if !error.is_away() => {
+                self.0.get_or_insert(error);
+                Ok(T::default())
+            }
+            came => came,
         }
-        self.0.get_or_insert(error);
-        Ok(())
     }
 
-    fn over(self) -> Result<()> {
+    pub(super) fn over(self) -> Result<()> {
         self.0.map_or(Ok(()), Err)
     }
 }
@@ -181,9 +179,7 @@ impl Sweep {
                     let (before, after) = untold.split_at(first);
                     let others = after.iter().chain(before).copied();
                     for job in others.take_while(|_| begun.elapsed() < ALONE) {
-                        if let Err(error) = hear(pool, hints, vec![job]).await {
-                            tried.failed(error)?;
-                        }
+                        tried.part(hear(pool, hints, vec![job]).await)?;
                     }
                     break;
                 }
@@ -193,9 +189,7 @@ impl Sweep {
         let (keys, next) = store::gate::keys_with_room(pool, self.place.as_ref(), KEYS).await?;
         self.place = next;
         gates.extend(keys);
-        if let Err(error) = admit_all(pool, hints, gates.into_iter().collect()).await {
-            tried.failed(error)?;
-        }
+        tried.part(admit_all(pool, hints, gates.into_iter().collect()).await)?;
         tried.over()
     }
 }

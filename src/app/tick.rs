@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant as Moment};
 
-use super::follow::Sweep;
+use super::follow::{Sweep, Tried};
 use super::hint::Hints;
 use super::{fire_due, maintain};
 use crate::domain::clock::{self, Instant};
 use crate::store::look::look;
-use crate::store::{Error, Pool, Result};
+use crate::store::{Pool, Result};
 
 /// What a tick did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,22 +36,21 @@ pub async fn tick(pool: &Pool, hints: &Hints, sweep: &mut Sweep, now: Instant) -
         callbacks: look.callbacks,
         ..Tick::default()
     };
-    let mut wrong = None;
+    // What a part cannot do is not to keep the others from what they can.
+    let mut tried = Tried::default();
     if look.schedules {
-        done.made = part(fire_due::fire_due(pool, hints, now).await, &mut wrong)?;
+        done.made = tried.part(fire_due::fire_due(pool, hints, now).await)?;
     }
     if look.jobs {
-        done.promoted = part(maintain::promote(pool, hints, now).await, &mut wrong)?;
+        done.promoted = tried.part(maintain::promote(pool, hints, now).await)?;
     }
     if look.lost {
-        part(take_back(pool, hints, now).await, &mut wrong)?;
+        tried.part(take_back(pool, hints, now).await)?;
     }
     if look.waiting {
-        part(sweep.part(pool, hints).await, &mut wrong)?;
+        tried.part(sweep.part(pool, hints).await)?;
     }
-    if let Some(wrong) = wrong {
-        return Err(wrong);
-    }
+    tried.over()?;
     metrics::histogram!("orchestrator_scheduler_tick_seconds").record(begun.elapsed());
     metrics::gauge!("orchestrator_scheduler_tick_timestamp_seconds")
         .set(clock::now().timestamp_micros() as f64 / 1e6);
@@ -59,18 +58,6 @@ pub async fn tick(pool: &Pool, hints: &Hints, sweep: &mut Sweep, now: Instant) -
         tracing::debug!(made = done.made, promoted = done.promoted, "jobs became due");
     }
     Ok(done)
-}
-
-/// What a part of a tick cannot do is not to keep the others from what they can: its error waits for the end, unless
-/// nobody can do anything.
-fn part<T: Default>(came: Result<T>, wrong: &mut Option<Error>) -> Result<T> {
-    match came {
-        Err(error) if !error.is_away() => {
-            wrong.get_or_insert(error);
-            Ok(T::default())
-        }
-        came => came,
-    }
 }
 
 async fn take_back(pool: &Pool, hints: &Hints, now: Instant) -> Result<()> {
