@@ -198,7 +198,7 @@ pub struct Runner {
     /// Further files and directories of this host that steps in a sandbox may read
     #[arg(long, env = "SANDBOX_READABLE", value_name = "LIST", value_delimiter = ',')]
     pub sandbox_readable: Vec<PathBuf>,
-    /// Most a step in a sandbox may keep in its /tmp, which is memory, in megabytes
+    /// Most a step in a sandbox may keep in its /tmp, /run and /dev/shm each, which are memory, in megabytes
     #[arg(long, env = "SANDBOX_TMP_MB", value_name = "MB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub sandbox_tmp_mb: u64,
     /// Whether steps in a sandbox reach the network: deny or allow

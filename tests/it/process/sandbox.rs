@@ -215,18 +215,22 @@ async fn links_lead_nowhere_but_into_the_sandbox() {
 }
 
 #[tokio::test]
-async fn the_private_tmp_is_bounded_and_gone_afterwards() {
+async fn what_a_step_has_in_memory_is_bounded_and_gone_afterwards() {
     let Some(ground) = Ground::sandboxed(&[("SANDBOX_TMP_MB", "10")]).await else {
         return;
     };
-    let fill = r#"head -c 20000000 /dev/zero > /tmp/full 2>/dev/null && echo filled; stat -c %s /tmp/full"#;
-    let said = says(&ground, fill, &[]).await;
-    let size: u64 = said.trim().parse().unwrap();
-    assert!((1_000_000..=10_100_000).contains(&size), "{size}");
-    assert_eq!(
-        says(&ground, "cat /tmp/full 2>/dev/null; true", &[]).await,
-        "null"
-    );
+    for place in ["/tmp", "/run", "/dev/shm"] {
+        let fill = format!(
+            "head -c 20000000 /dev/zero > {place}/full 2>/dev/null && echo filled; stat -c %s {place}/full"
+        );
+        let said = says(&ground, &fill, &[]).await;
+        let size: u64 = said.trim().parse().unwrap();
+        assert!((1_000_000..=10_100_000).contains(&size), "{place}: {size}");
+        let look = format!("cat {place}/full 2>/dev/null; true");
+        assert_eq!(says(&ground, &look, &[]).await, "null", "{place}");
+    }
+    let elsewhere = "true 2>/dev/null > /dev/elsewhere && echo written; true > /dev/null && echo there";
+    assert_eq!(says(&ground, elsewhere, &[]).await, "there\n");
 }
 
 #[tokio::test]
