@@ -23,10 +23,10 @@ begin
                 execute format('grant select, insert, update, delete on %s to orchestrator_app', thing.name);
             end if;
         end loop;
-        -- What was migrated is the owner's word, and an event is never rewritten. Which project a reader sees
-        -- is an administrator's.
+        -- What was migrated is the owner's word, and history is never rewritten. Which project a reader sees is
+        -- an administrator's.
         revoke insert, update, delete on public.refinery_schema_history, public.reader from orchestrator_app;
-        revoke update on public.event from orchestrator_app;
+        revoke update on public.event, public.attempt, public.step, public.step_usage from orchestrator_app;
         alter default privileges in schema public grant select, insert, update, delete on tables to orchestrator_app;
         alter default privileges in schema public grant usage, select on sequences to orchestrator_app;
         alter default privileges in schema report grant select on tables to orchestrator_app;

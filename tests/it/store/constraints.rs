@@ -160,3 +160,31 @@ async fn an_attempt_is_one_sessions_from_its_claim_to_its_end() {
         assert_eq!(refusal(&pool, &takes).await, "job_takes_only_legal_ways");
     }
 }
+
+#[tokio::test]
+async fn what_is_said_of_an_end_stays_until_the_job_is_retried() {
+    let database = database().await;
+    let pool = database.pool();
+    due(&pool, demo(&pool).await).await;
+    tell(
+        &pool,
+        "update job set state = 'cancelled', finished_at = now(), code = 'cancelled', message = 'as asked'",
+    )
+    .await;
+    for change in [
+        "finished_at = now() + interval '1 second'",
+        "code = 'lost'",
+        "message = 'another'",
+        "message = null",
+    ] {
+        let statement = format!("update job set {change}");
+        assert_eq!(refusal(&pool, &statement).await, "job_stays_ended", "{statement}");
+    }
+    // What is not of its end may change.
+    tell(&pool, "update job set needed = true, message = message").await;
+    tell(
+        &pool,
+        "update job set state = 'available', finished_at = null, code = null, message = null",
+    )
+    .await;
+}
