@@ -160,7 +160,7 @@ pub struct Runner {
     #[arg(long, env = "STEP_USER", value_name = "USER", default_value = "nobody")]
     pub step_user: String,
     /// How much less weight than the services steps have on the processor: 0 none, 19 most
-    #[arg(long, env = "STEP_NICE", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=19))]
+    #[arg(long, env = "STEP_NICE", value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u8).range(0..=19))]
     pub step_nice: u8,
     /// Most memory a process of a step may write to, in megabytes; 0 is no limit
     #[arg(long, env = "STEP_MEMORY_MB", value_name = "MB", default_value_t = 4096)]
