@@ -30,11 +30,13 @@ mod recover;
 mod runner;
 mod schedule;
 mod scheduler;
+mod select;
 mod settings;
 mod status;
 mod submit;
 mod token;
 mod unlock;
+mod values;
 
 use std::process::ExitCode;
 
@@ -80,9 +82,13 @@ enum Command {
     Logs(logs::Logs),
     /// List what a job left behind, or print some of it
     Artifacts(artifacts::Artifacts),
-    /// End a job, wherever it is
+    /// End jobs, wherever they are
+    #[command(after_help = "With options, all that match and have not ended are meant.")]
     Cancel(cancel::Action),
-    /// Bring back a job that failed or was cancelled
+    /// Bring back jobs that failed or were cancelled
+    #[command(
+        after_help = "With options, those that match and failed are meant; those that were cancelled where --state or --code says so."
+    )]
     Retry(cancel::Action),
     /// Let a job that waits for approval go on
     Approve(approve::Approve),

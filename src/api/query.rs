@@ -11,6 +11,7 @@ use url::form_urlencoded::{self, Serializer};
 
 use super::Api;
 use super::problem::Problem;
+use crate::domain::problem::plainly;
 
 /// The parameters of a query as a type.
 pub(super) struct Parameters<T>(pub(super) T);
@@ -63,19 +64,6 @@ fn check(query: &str) -> Result<(), Problem> {
         }
     }
     Ok(())
-}
-
-/// What the standard library says of a number, as it is meant.
-fn plainly(said: &str) -> &str {
-    match said {
-        "invalid digit found in string" | "cannot parse integer from empty string" => {
-            "must be a whole number"
-        }
-        "number too large to fit in target type" => "is too large",
-        "number too small to fit in target type" => "is too small",
-        "provided string was not `true` or `false`" => "must be true or false",
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 
-use super::{database, output};
+use super::{database, output, values};
 use crate::app::authenticate::Caller;
 use crate::app::callback_secrets;
 use crate::app::deliver::{self, Shown};
@@ -25,7 +25,7 @@ pub(super) struct Deliveries {
     #[arg(long, value_name = "ID")]
     job: Option<JobId>,
     /// Only those in this state: pending, delivered or dead
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", hide_possible_values = true, value_parser = values::word::<DeliveryState>())]
     state: Option<DeliveryState>,
     /// How many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]

@@ -2,37 +2,24 @@
 
 use std::process::ExitCode;
 
-use chrono::{DateTime, Utc};
 use clap::Args;
 
+use super::select::Selection;
 use super::{database, output, status};
 use crate::config;
-use crate::domain::job::{Code, JobState};
-use crate::store::job::{Filter, Job, page};
+use crate::domain::id::JobId;
+use crate::store::job::Job;
 
 /// Jobs, the newest first.
 #[derive(Args, Debug)]
 pub(super) struct Jobs {
     #[command(flatten)]
     database: config::Database,
-    /// Only those of this project
-    #[arg(long, value_name = "ALIAS")]
-    project: Option<String>,
-    /// Only those in this state, as running, awaiting_approval or failed
-    #[arg(long, value_name = "STATE")]
-    state: Option<JobState>,
-    /// Only those of this queue
-    #[arg(long, value_name = "NAME")]
-    queue: Option<String>,
-    /// Only those with this tag
-    #[arg(long, value_name = "TAG")]
-    tag: Option<String>,
-    /// Only those that ended for this reason, as timeout or exit_nonzero
-    #[arg(long, value_name = "CODE")]
-    code: Option<Code>,
-    /// Only those accepted at this time or later, as 2030-01-01T02:00:00Z
-    #[arg(long, value_name = "TIME")]
-    since: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Only those accepted before this one, which is the last of those before
+    #[arg(long, value_name = "ID")]
+    after: Option<JobId>,
     /// How many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
@@ -44,29 +31,7 @@ pub(super) struct Jobs {
 impl Jobs {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let pool = database::open(&self.database.database_url, "orchestrator-jobs", 2).await?;
-        let project = match &self.project {
-            Some(alias) => Some([database::project(&pool, alias).await?]),
-            None => None,
-        };
-        let filter = Filter {
-            projects: project.as_ref().map(|one| &one[..]),
-            state: self.state,
-            queue: self.queue.as_deref(),
-            tag: self.tag.as_deref(),
-            code: self.code,
-            created_after: self.since,
-            created_before: None,
-        };
-        let (mut jobs, mut after) = (Vec::new(), None);
-        // A page may hold fewer than are asked for although there are more.
-        while let left @ 1.. = usize::from(self.limit).saturating_sub(jobs.len()) {
-            let found = page(&pool, filter, after, u16::try_from(left)?).await?;
-            jobs.extend(found.items);
-            after = found.next;
-            if after.is_none() {
-                break;
-            }
-        }
+        let jobs = self.selection.jobs(&pool, self.after, self.limit.into()).await?;
         match self.json {
             true => output::json(&jobs.iter().map(status::of_job).collect::<Vec<_>>())?,
             false => output::text(&for_people(&jobs))?,

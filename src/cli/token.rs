@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::project::wrong;
-use super::{database, output};
+use super::{database, output, values};
 use crate::app::authenticate::Caller;
 use crate::app::tokens::{self, Made};
 use crate::config;
@@ -49,7 +49,7 @@ enum Act {
         #[arg(long, value_name = "LIST", value_delimiter = ',', required = true)]
         projects: Vec<String>,
         /// When it stops being good, as 2030-01-01T00:00:00Z; never otherwise
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = values::time)]
         expires_at: Option<DateTime<Utc>>,
     },
     /// List tokens, also those that are over
@@ -67,7 +67,7 @@ enum Act {
         #[arg(long, value_name = "SEC", default_value_t = 86400)]
         overlap_sec: u32,
         /// When the new one stops being good; it lasts as long as the old one did otherwise
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = values::time)]
         expires_at: Option<DateTime<Utc>>,
     },
 }

@@ -86,7 +86,30 @@ fn misfit(error: serde_path_to_error::Error<serde_json::Error>) -> Violation {
     }
     match said.split_once("expected struct ") {
         Some((before, _)) => Violation::new(path, format!("{before}expected an object")),
-        None => Violation::new(path, said),
+        None => Violation::new(path, plainly(said)),
+    }
+}
+
+/// What libraries say of a number, a time or an id that cannot be read, as it is meant.
+#[must_use]
+pub fn plainly(said: &str) -> &str {
+    match said {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "must be a whole number"
+        }
+        "number too large to fit in target type" => "is too large",
+        "number too small to fit in target type" => "is too small",
+        "provided string was not `true` or `false`" => "must be true or false",
+        "input contains invalid characters"
+        | "input is not enough for unique date and time"
+        | "input is out of range"
+        | "no possible date and time matching input"
+        | "premature end of input"
+        | "trailing input" => "must be a time with its zone, as 2030-01-01T02:00:00Z",
+        _ if said.starts_with("UUID parsing failed") => {
+            "must be an id of 36 characters, as 01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10"
+        }
+        other => other,
     }
 }
 
@@ -134,6 +157,37 @@ mod tests {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Part {
         size: Option<u8>,
+    }
+
+    #[test]
+    fn a_time_and_an_id_that_cannot_be_read_are_answered_with_what_one_looks_like() {
+        type Time = chrono::DateTime<chrono::Utc>;
+        for text in [
+            "",
+            "soon",
+            "2030",
+            "2030-01-01",
+            "2030-13-01T00:00:00Z",
+            "2030-01-01T02:00:00",
+            "2030-01-01T02:00:00Zz",
+        ] {
+            let json = serde_json::json!(text).to_string();
+            let said = read_json::<Time>(json.as_bytes()).unwrap_err().message;
+            assert_eq!(
+                said, "must be a time with its zone, as 2030-01-01T02:00:00Z",
+                "{text}"
+            );
+        }
+        for text in ["", "12", "01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e1x"] {
+            let json = serde_json::json!(text).to_string();
+            let said = read_json::<crate::domain::id::JobId>(json.as_bytes())
+                .unwrap_err()
+                .message;
+            assert!(
+                said.starts_with("must be an id of 36 characters"),
+                "{text}: {said}"
+            );
+        }
     }
 
     fn read(json: &str) -> Result<Order, String> {

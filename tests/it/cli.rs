@@ -1,6 +1,7 @@
 //! The command line as a person meets it: the program as a process.
 
 mod administer;
+mod cancel;
 mod commands;
 mod dev;
 mod doctor;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 
 use crate::app::schedules::read::definition;
-use crate::cli::{database, output};
+use crate::cli::{database, output, values};
 use crate::config;
 use crate::domain::clock;
 use crate::domain::environment::DatabaseUrl;
@@ -23,7 +23,7 @@ pub(in crate::cli) struct Next {
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
     /// Runs after this time (RFC 3339) instead of now
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
     from: Option<DateTime<Utc>>,
     /// How many runs
     #[arg(long, value_name = "N", default_value_t = 5)]

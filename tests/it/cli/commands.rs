@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{ask, database, empty_database};
 
-fn orchestrator(url: &str, arguments: &[&str]) -> Command {
+pub(super) fn orchestrator(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrator"));
     command
         .args(arguments)
@@ -16,17 +16,17 @@ fn orchestrator(url: &str, arguments: &[&str]) -> Command {
 }
 
 /// Standard output of a run that must succeed.
-fn out(mut command: Command) -> String {
+pub(super) fn out(mut command: Command) -> String {
     String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
 }
 
 /// Standard error of a run that must end with `code`.
-fn fault(mut command: Command, code: i32) -> String {
+pub(super) fn fault(mut command: Command, code: i32) -> String {
     let assert = command.assert().code(code).stdout("");
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
 
-async fn with_project() -> (crate::support::Database, orchestrator::store::Pool) {
+pub(super) async fn with_project() -> (crate::support::Database, orchestrator::store::Pool) {
     let database = database().await;
     let pool = database.pool();
     orchestrator::store::project::put(&pool, "demo", "/srv/demo", "administrator")
