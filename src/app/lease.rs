@@ -55,6 +55,8 @@ pub struct History {
 #[derive(Clone, Debug)]
 pub struct Session {
     pool: Pool,
+    /// By which the lease is renewed: files that are long on their way may hold all others for longer than it lasts.
+    renewals: Pool,
     hints: Hints,
     outputs: Outputs,
     bundles: Bundles,
@@ -101,6 +103,7 @@ impl Session {
             bundles: bundles::together(&pool, new.id, new.lease, company()),
             long: Arc::new(Semaphore::new(LONG)),
             origins: origins::together(&pool, new.id, company()),
+            renewals: pool.apart(),
             pool,
             hints,
             going,
@@ -161,7 +164,7 @@ impl Session {
     ///
     /// [`store::Error`] when PostgreSQL is away; the lease runs on.
     pub async fn renew(&self) -> Result<Option<Renewed>> {
-        store::runner::renew(&self.pool, self.id, self.lease).await
+        store::runner::renew(&self.renewals, self.id, self.lease).await
     }
 
     /// Records a step and moves the job to the step at `next`; `false` means the lease is lost.

@@ -79,6 +79,13 @@ impl Pool {
         }
     }
 
+    /// One more connection to the same database, made when it is first asked for, for what may not wait behind others.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let options = self.all.options().clone().max_connections(1);
+        Self::of(options.connect_lazy_with(self.all.connect_options().as_ref().clone()))
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors

@@ -123,3 +123,17 @@ async fn a_gate_that_somebody_holds_does_not_keep_others_shut() {
     sweep(&queue.pool, &queue.hints).await.unwrap();
     assert_eq!(queue.state(waiting[0]).await, "available");
 }
+
+#[tokio::test]
+async fn lease_is_renewed_while_others_hold_every_connection() {
+    let queue = Queue::new().await;
+    let few = queue.pool.apart();
+    let queue = Queue {
+        pool: few.clone(),
+        ..queue
+    };
+    let runner = queue.session(&[]).await;
+    let held = few.acquire().await.unwrap();
+    assert!(runner.renew().await.unwrap().is_some());
+    drop(held);
+}
