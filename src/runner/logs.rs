@@ -1,9 +1,9 @@
 //! What a step prints becomes rows while it runs: readable, in order, without secrets, bounded.
 
+mod bounds;
 mod recent;
 pub(super) mod text;
 
-use std::collections::VecDeque;
 use std::mem;
 use std::pin::pin;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::bounds::{Head, Tail};
 use self::recent::Recent;
 use super::process::{Chunk, Stream};
 use super::redact::{Redactor, Secrets};
@@ -29,9 +30,6 @@ const ROW: usize = 64 * 1024;
 const AWAY: u64 = 1024 * 1024;
 /// Rows from which the same holds: two streams that take turns make many.
 const ROWS: usize = 1000;
-
-/// Bytes from which a piece of the tail takes no more.
-const PIECE: usize = 4 * 1024;
 
 /// Writes the log of one attempt. Its numbers go on from step to step.
 pub(super) struct Log<'a> {
@@ -129,7 +127,7 @@ impl<'a> Log<'a> {
             position,
             decoder: text::Decoder::default(),
             redactor: Redactor::new(&secrets),
-            head: Head { room, used: 0 },
+            head: Head::new(room),
             tail: Tail::new(self.limit - room),
         };
         let (mut rows, mut gathered) = (Vec::new(), 0);
@@ -166,7 +164,7 @@ impl<'a> Log<'a> {
                 at: clock::now(),
                 bytes: bytes::Bytes::new(),
             };
-            let (kept, rest) = head.take(body);
+            let (kept, rest) = head.take(stream, body);
             self.join(&mut rows, position, &chunk, kept);
             tail.push(&chunk, rest);
         }
@@ -182,7 +180,7 @@ impl<'a> Log<'a> {
     fn take(&mut self, intake: &mut Intake<'_>, rows: &mut Vec<NewLine>, chunk: &Chunk) -> usize {
         let body = intake.decoder.decode(chunk.stream, &chunk.bytes);
         let body = intake.redactor.pass(chunk.stream, &body);
-        let (kept, rest) = intake.head.take(body);
+        let (kept, rest) = intake.head.take(chunk.stream, body);
         self.join(rows, intake.position, chunk, kept);
         intake.tail.push(chunk, rest);
         chunk.bytes.len()
@@ -318,81 +316,5 @@ fn name(stream: Stream) -> &'static str {
     match stream {
         Stream::Stdout => "stdout",
         Stream::Stderr => "stderr",
-    }
-}
-
-/// The first bytes.
-struct Head {
-    room: u64,
-    used: u64,
-}
-
-impl Head {
-    /// What there is room for, and the rest.
-    fn take(&mut self, body: String) -> (String, String) {
-        let (kept, rest) = text::split_at_most(body, usize::try_from(self.room).unwrap_or(usize::MAX));
-        self.used += kept.len() as u64;
-        // Nothing follows what was cut, or the order would not be that of the output.
-        self.room = match rest.is_empty() {
-            true => self.room - kept.len() as u64,
-            false => 0,
-        };
-        (kept, rest)
-    }
-}
-
-/// The last bytes of what no longer fits, and how many were dropped before them.
-struct Tail {
-    room: u64,
-    held: u64,
-    dropped: u64,
-    pieces: VecDeque<(Chunk, String)>,
-}
-
-impl Tail {
-    fn new(room: u64) -> Self {
-        Self {
-            room,
-            held: 0,
-            dropped: 0,
-            pieces: VecDeque::new(),
-        }
-    }
-
-    fn push(&mut self, chunk: &Chunk, body: String) {
-        if body.is_empty() {
-            return;
-        }
-        self.held += body.len() as u64;
-        match self.pieces.back_mut() {
-            // A program that prints byte by byte must not cost a piece a byte.
-            Some((last, text)) if last.stream == chunk.stream && text.len() < PIECE => text.push_str(&body),
-            _ => {
-                let at = Chunk {
-                    stream: chunk.stream,
-                    at: chunk.at,
-                    bytes: bytes::Bytes::new(),
-                };
-                self.pieces.push_back((at, body));
-            }
-        }
-        while self.held > self.room {
-            let Some((chunk, oldest)) = self.pieces.pop_front() else {
-                return;
-            };
-            let over = usize::try_from(self.held - self.room).unwrap_or(usize::MAX);
-            let (cut, kept) = text::split_at_most(oldest, over);
-            // A character that straddles the cut goes with it, so that the loop always ends.
-            let (cut, kept) = if cut.is_empty() {
-                (kept, String::new())
-            } else {
-                (cut, kept)
-            };
-            self.held -= cut.len() as u64;
-            self.dropped += cut.len() as u64;
-            if !kept.is_empty() {
-                self.pieces.push_front((chunk, kept));
-            }
-        }
     }
 }
