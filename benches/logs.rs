@@ -163,7 +163,7 @@ async fn claims(pool: &Pool) -> Vec<f64> {
     let mut took = Vec::new();
     loop {
         let began = Instant::now();
-        let claimed = claim(pool, session, "claimed", "", 1).await.unwrap();
+        let claimed = claim(pool, session, "claimed", &[], 1).await.unwrap();
         let elapsed = began.elapsed();
         if claimed.is_empty() {
             runner::close(pool, session).await.unwrap();

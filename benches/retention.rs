@@ -253,7 +253,7 @@ async fn work(pool: Pool, session: RunnerId, done: Arc<AtomicU64>, stop: Arc<Ato
                insert into event (project_id, job_id, kind, actor) select project_id, id, 'job.submitted', 'token:bench' from made";
     while !stop.load(Ordering::Relaxed) {
         tell(&pool, put).await;
-        let claimed = claim(&pool, session, "default", "", 50).await.unwrap();
+        let claimed = claim(&pool, session, "default", &[], 50).await.unwrap();
         let batch: Vec<Settlement> = claimed.iter().map(succeeded).collect();
         let settled = settle(&pool, session, &batch).await.unwrap();
         done.fetch_add(settled.len() as u64, Ordering::Relaxed);

@@ -189,7 +189,7 @@ impl Claims {
     /// One claim, and an end to what was claimed; seconds of the claim.
     async fn one(&self) -> f64 {
         let began = Instant::now();
-        let claimed = claim(&self.pool, self.session, "default", "", 1).await.unwrap();
+        let claimed = claim(&self.pool, self.session, "default", &[], 1).await.unwrap();
         let took = began.elapsed();
         assert_eq!(claimed.len(), 1, "there is always something to claim");
         let settlement = Settlement {

@@ -115,7 +115,9 @@ async fn statements(database: &Database, number: usize) -> f64 {
 async fn claim_and_settle(pool: Pool, session: RunnerId) {
     let mut connection = pool.acquire().await.unwrap();
     loop {
-        let claimed = claim(&mut *connection, session, "default", "", 50).await.unwrap();
+        let claimed = claim(&mut *connection, session, "default", &[], 50)
+            .await
+            .unwrap();
         if claimed.is_empty() {
             return;
         }

@@ -90,7 +90,7 @@ async fn bare_claim(pool: &Pool) -> f64 {
     let session: RunnerId = drain::session(pool).await;
     let began = Instant::now();
     for _ in 0..CLAIMS {
-        assert!(claim(pool, session, "default", "", 50).await.unwrap().is_empty());
+        assert!(claim(pool, session, "default", &[], 50).await.unwrap().is_empty());
     }
     let rate = f64::from(CLAIMS) / began.elapsed().as_secs_f64();
     runner::close(pool, session).await.unwrap();

@@ -86,7 +86,8 @@ async fn release(pool: &Pool, hints: &Hints, mut needs: Vec<JobId>) -> Result<()
 /// As [`follow`].
 pub async fn admit_all(pool: &Pool, hints: &Hints, mut gates: BTreeSet<Gate>) -> Result<()> {
     let mut tried = Tried::default();
-    while let Some(gate) = gates.pop_first() {
+    // Keys before their project: whoever goes through one is to have its place among those who wait at the other.
+    while let Some(gate) = gates.pop_last() {
         if tried.part(admit(pool, hints, &gate).await)? > 0 {
             gates.insert(Gate {
                 project: gate.project,

@@ -113,13 +113,13 @@ impl Session {
         })
     }
 
-    /// Claims up to `limit` due jobs of `queue`; see [`store::claim::claim`].
+    /// Claims up to `limit` due jobs of `queue` that a host with `labels` may run; see [`store::claim::claim`].
     ///
     /// # Errors
     ///
     /// [`store::Error`] when PostgreSQL is away.
-    pub async fn claim(&self, queue: &str, label: &str, limit: u32) -> Result<Vec<Claimed>> {
-        self.claim_behind(queue, label, limit, None).await
+    pub async fn claim(&self, queue: &str, labels: &[&str], limit: u32) -> Result<Vec<Claimed>> {
+        self.claim_behind(queue, labels, limit, None).await
     }
 
     /// The same, behind a place in the order of claiming if there is one; see [`store::claim::claim_behind`].
@@ -130,15 +130,15 @@ impl Session {
     pub async fn claim_behind(
         &self,
         queue: &str,
-        label: &str,
+        labels: &[&str],
         limit: u32,
         place: Option<Place>,
     ) -> Result<Vec<Claimed>> {
         let begun = std::time::Instant::now();
         let claimed = match place {
-            None => store::claim::claim(&self.pool, self.id, queue, label, limit).await?,
+            None => store::claim::claim(&self.pool, self.id, queue, labels, limit).await?,
             Some(place) => {
-                store::claim::claim_behind(&self.pool, self.id, queue, label, limit, place).await?
+                store::claim::claim_behind(&self.pool, self.id, queue, labels, limit, place).await?
             }
         };
         metrics::histogram!("orchestrator_claim_seconds").record(begun.elapsed());

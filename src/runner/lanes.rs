@@ -1,11 +1,10 @@
 //! The lanes a session claims from, and how far each was worked off.
 //!
-//! A lane is a queue and a label: one ordered range of the index that claims read. While there is more than fits, the
-//! next claim goes on where the last one ended (see [`crate::store::claim::claim_behind`]), so that it does not walk
-//! over what was claimed before. It begins at the start again when it found less than it was asked for, when a hint
-//! says that something urgent has come, and now and then in any case: for what is due earlier than what was claimed
-//! last, because it was tried again, or committed late. Such a job waits [`RESCAN`] at most, or ten times as long as a
-//! claim from the start takes.
+//! A lane is a queue. While there is more than fits, the next claim goes on where the last one ended (see
+//! [`crate::store::claim::claim_behind`]), so that it does not walk over what was claimed before. It begins at the start
+//! again when it found less than it was asked for, when a hint says that something urgent has come, and now and then in
+//! any case: for what is due earlier than what was claimed last, because it was tried again, or committed late. Such a
+//! job waits [`RESCAN`] at most, or ten times as long as a claim from the start takes.
 
 use std::time::{Duration, Instant};
 
@@ -21,28 +20,21 @@ const SHARE: u32 = 10;
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     pub(super) queue: String,
-    pub(super) label: String,
     /// Where the last claim ended, if it found all it was asked for.
     place: Option<Place>,
     /// When it is claimed from its start again, whatever it holds.
     rescan_at: Option<Instant>,
 }
 
-/// Jobs that ask for no label, then those of each label, for every queue.
+/// One for every queue.
 pub(super) fn lanes(settings: &Settings) -> Vec<Lane> {
-    let labels = || std::iter::once(String::new()).chain(settings.labels.iter().cloned());
-    let lane = |queue: &String| {
-        let of = |label| Lane::new(queue.clone(), label);
-        labels().map(of).collect::<Vec<_>>()
-    };
-    settings.queues.iter().flat_map(lane).collect()
+    settings.queues.iter().cloned().map(Lane::new).collect()
 }
 
 impl Lane {
-    fn new(queue: String, label: String) -> Self {
+    fn new(queue: String) -> Self {
         Self {
             queue,
-            label,
             place: None,
             rescan_at: None,
         }
@@ -107,7 +99,7 @@ mod tests {
 
     /// A lane whose claim for 10 found this many, in this time.
     fn claimed(found: usize, took: Duration) -> (Lane, Vec<Claimed>, Instant) {
-        let (mut lane, jobs) = (Lane::new("default".into(), String::new()), jobs(found));
+        let (mut lane, jobs) = (Lane::new("default".into()), jobs(found));
         let began = Instant::now();
         lane.note(None, &jobs, 10, began, began + took);
         (lane, jobs, began + took)

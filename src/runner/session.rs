@@ -224,9 +224,10 @@ impl Work {
     ) -> crate::store::Result<bool> {
         let (began, asked) = (Instant::now(), free.len());
         let limit = asked.try_into().unwrap_or(u32::MAX);
+        let labels: Vec<&str> = self.settings.labels.iter().map(String::as_str).collect();
         let claimed = self
             .session
-            .claim_behind(&lane.queue, &lane.label, limit, place)
+            .claim_behind(&lane.queue, &labels, limit, place)
             .await?;
         lane.note(place, &claimed, asked, began, Instant::now());
         let found = !claimed.is_empty();

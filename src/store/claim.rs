@@ -65,17 +65,23 @@ macro_rules! claim {
             r#"
             -- Materialised, or the planner may run the limited subquery again and claim more than the limit.
             with due as materialized (
-                select id
-                  from job
-                 where queue = $2 and runs_on = $4 and state = 'available'
-                   and exists (select from runner
-                                where runner.id = $1 and ended_at is null and drain_asked_at is null
-                                  and lease_expires_at > now())
-                   and not exists (select from queue where name = $2 and paused_at is not null)
+                select next.id
+                  from unnest($4::text[]) as label
+                       -- Each label is one ordered range of the index: together they would be sorted, all that there are.
+                       cross join lateral (
+                        select id, priority, run_at
+                          from job
+                         where queue = $2 and runs_on = label and state = 'available'
+                           and exists (select from runner
+                                        where runner.id = $1 and ended_at is null and drain_asked_at is null
+                                          and lease_expires_at > now())
+                           and not exists (select from queue where name = $2 and paused_at is not null)
             "# + $place + r#"
-                 order by priority desc, run_at, id
+                         order by priority desc, run_at, id
+                         limit $3
+                           for update skip locked) as next
+                 order by next.priority desc, next.run_at, next.id
                  limit $3
-                   for update skip locked
             ), claimed as (
                 update job
                    set state = 'running', attempt = attempt + 1, runner_id = $1, claimed_at = now(),
@@ -104,7 +110,8 @@ macro_rules! claim {
     };
 }
 
-/// Claims up to `limit` due jobs of `queue` for the session `runner` and opens an attempt for each.
+/// Claims up to `limit` due jobs of `queue` for the session `runner` and opens an attempt for each: the first in the order
+/// of priority and time of those that ask for no label or for one of `labels`.
 ///
 /// A job is due when it is `available`; the database's clock made it so. Delivery is at least once:
 /// pass the returned fence to every later write, which changes nothing once another session has
@@ -118,10 +125,11 @@ pub async fn claim(
     db: impl Executor<'_>,
     runner: RunnerId,
     queue: &str,
-    label: &str,
+    labels: &[&str],
     limit: u32,
 ) -> Result<Vec<Claimed>> {
-    let rows = claim!(db, "", runner.0, queue, i64::from(limit), label).await?;
+    let labels = with_none(labels);
+    let rows = claim!(db, "", runner.0, queue, i64::from(limit), &labels as &[&str]).await?;
     Ok(rows.into_iter().map(Claimed::from).collect())
 }
 
@@ -140,23 +148,29 @@ pub async fn claim_behind(
     db: impl Executor<'_>,
     runner: RunnerId,
     queue: &str,
-    label: &str,
+    labels: &[&str],
     limit: u32,
     place: Place,
 ) -> Result<Vec<Claimed>> {
+    let labels = with_none(labels);
     let rows = claim!(
         db,
         "and priority = $5 and (run_at, id) > ($6, $7)",
         runner.0,
         queue,
         i64::from(limit),
-        label,
+        &labels as &[&str],
         place.priority,
         place.due_at,
         place.job,
     )
     .await?;
     Ok(rows.into_iter().map(Claimed::from).collect())
+}
+
+/// What jobs may ask for that are a host's with these labels: none, or one of them.
+fn with_none<'a>(labels: &[&'a str]) -> Vec<&'a str> {
+    [""].iter().chain(labels).copied().collect()
 }
 
 /// The jobs that the session `runner` holds, but for the claims in `known`: a claim whose answer was lost on its way.

@@ -95,7 +95,7 @@ fn spec(fields: &Value) -> JobSpec {
 }
 
 async fn claim(session: &Session, limit: u32) -> Vec<Fence> {
-    let claimed = session.claim("default", "", limit).await.unwrap();
+    let claimed = session.claim("default", &[], limit).await.unwrap();
     claimed.into_iter().map(|claimed| claimed.fence).collect()
 }
 

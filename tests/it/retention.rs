@@ -379,7 +379,7 @@ async fn a_batch_under_way_keeps_nobody_waiting() {
     tell(&other, "set lock_timeout = '1s'").await;
     tell(&other, due).await;
     let runner = session(&other).await;
-    let claimed = claim::claim(&other, runner, "default", "", 10).await.unwrap();
+    let claimed = claim::claim(&other, runner, "default", &[], 10).await.unwrap();
     assert_eq!(claimed.len(), 2);
     let settled: Vec<_> = claimed
         .into_iter()

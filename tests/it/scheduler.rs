@@ -117,7 +117,7 @@ pub(crate) async fn session(pool: &Pool) -> Session {
 }
 
 pub(crate) async fn claim(session: &Session) -> Vec<Fence> {
-    let claimed = session.claim("default", "", 1000).await.unwrap();
+    let claimed = session.claim("default", &[], 1000).await.unwrap();
     claimed.into_iter().map(|claimed| claimed.fence).collect()
 }
 

@@ -49,7 +49,10 @@ pub(super) async fn resolve(
                     }
                     _ => return Err(unknown(index, need)),
                 };
-                jobs[index].needs.push(id);
+                // One job may be named in several ways.
+                if !jobs[index].needs.contains(&id) {
+                    jobs[index].needs.push(id);
+                }
             }
         }
     }

@@ -206,7 +206,7 @@ async fn what_many_leave_behind_at_once_is_kept_for_each_and_what_goes_wrong_is_
         server.job("demo").await;
     }
     let session = session(&server).await;
-    let claimed = session.claim("default", "", 20).await.unwrap();
+    let claimed = session.claim("default", &[], 20).await.unwrap();
     let fences: Vec<_> = claimed.into_iter().map(|job| job.fence).collect();
     assert_eq!(fences.len(), 20);
     let objects = Objects::directory(&server.artifacts);

@@ -42,7 +42,7 @@ pub(super) async fn session_for(server: &Server, lease: Duration) -> Session {
 
 /// Claims the one job that is due.
 pub(super) async fn claim(session: &Session) -> Fence {
-    let claimed = session.claim("default", "", 1).await.unwrap();
+    let claimed = session.claim("default", &[], 1).await.unwrap();
     claimed[0].fence
 }
 

@@ -139,7 +139,7 @@ async fn record_and_vanish(ground: &Ground, position: i16, failure: Option<(Fail
     let session = Session::open(ground.pool.clone(), ground.hints.clone(), &new)
         .await
         .unwrap();
-    let claimed = session.claim("default", "", 1).await.unwrap().remove(0);
+    let claimed = session.claim("default", &[], 1).await.unwrap().remove(0);
     assert_eq!(claimed.step_position, position);
     let now = clock::now();
     let (failure, verdict) = failure.unzip();

@@ -266,8 +266,11 @@ async fn job_with_a_label_is_claimed_by_a_runner_that_has_it() {
     let queue = Queue::new().await;
     let job = queue.submit(json!({ "runs_on": "gpu" })).await;
     let (plain, gpu) = (queue.session(&[]).await, queue.session(&["gpu"]).await);
-    assert!(plain.claim("default", "", 10).await.unwrap().is_empty());
-    assert_eq!(gpu.claim("default", "gpu", 10).await.unwrap()[0].fence.job, job);
+    assert!(plain.claim("default", &[], 10).await.unwrap().is_empty());
+    assert_eq!(
+        gpu.claim("default", &["gpu"], 10).await.unwrap()[0].fence.job,
+        job
+    );
 }
 
 #[tokio::test]
@@ -349,4 +352,20 @@ async fn a_job_of_a_paused_queue_takes_no_room_from_others() {
         .unwrap();
     sweep(&queue.pool, &queue.hints).await.unwrap();
     assert_eq!(queue.state(paused).await, "available");
+}
+
+#[tokio::test]
+async fn who_leaves_its_keys_gate_has_its_place_at_the_projects() {
+    let queue = Queue::new().await;
+    tell(&queue.pool, "update project set max_running = 1").await;
+    let keyed = |priority| json!({ "concurrency": { "key": "k", "limit": 1 }, "priority": priority });
+    let first = queue.submit(keyed(0)).await;
+    let urgent = queue.submit(keyed(100)).await;
+    let other = queue.submit(json!({ "priority": -100 })).await;
+    let runner = queue.session(&[]).await;
+    for job in [first, urgent, other] {
+        let claimed = claim(&runner, 10).await;
+        assert_eq!(claimed.iter().map(|fence| fence.job).collect::<Vec<_>>(), [job]);
+        end(&runner, claimed[0], Ending::Succeeded).await;
+    }
 }

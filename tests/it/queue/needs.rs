@@ -286,3 +286,15 @@ async fn who_releases_and_who_comes_to_need_do_not_wait_for_each_other() {
     sqlx::raw_sql("commit").execute(&mut *releasing).await.unwrap();
     assert_eq!(marking.await.unwrap().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn one_job_may_be_needed_under_several_names() {
+    let queue = Queue::new().await;
+    let need = queue.submit(json!({ "idempotency_key": "built" })).await;
+    let shouted = need.to_string().to_uppercase();
+    let job = queue.submit(json!({ "needs": ["built", need, shouted] })).await;
+    assert_eq!(ask(&queue.pool, "select count(*) from job_need").await, "1");
+    let runner = queue.session(&[]).await;
+    end(&runner, claim(&runner, 1).await[0], Ending::Succeeded).await;
+    assert_eq!(queue.state(job).await, "available");
+}

@@ -55,7 +55,7 @@ async fn put_in(pool: &Pool, project: ProjectId, count: usize) {
 }
 
 pub(super) async fn end(pool: &Pool, runner: RunnerId, count: u32, ending: impl Fn() -> Ending) {
-    let claimed = claim::claim(pool, runner, "default", "", count).await.unwrap();
+    let claimed = claim::claim(pool, runner, "default", &[], count).await.unwrap();
     let batch: Vec<Settlement> = claimed
         .into_iter()
         .map(|claimed| Settlement {
@@ -92,7 +92,7 @@ async fn every_end_is_counted_once_whichever_way_it_came() {
     })
     .await;
     // Four more vanish with their runner, which each may only once; three wait and are cancelled.
-    claim::claim(&pool, runner, "default", "", 4).await.unwrap();
+    claim::claim(&pool, runner, "default", &[], 4).await.unwrap();
     tell(
         &pool,
         "update runner set lease_expires_at = now() - interval '1 second'",
@@ -132,7 +132,7 @@ async fn what_an_agent_cost_is_summed_once_also_when_its_runner_vanished_before_
         .unwrap();
     let runner = session(&pool).await;
     put_in(&pool, demo, 2).await;
-    let claimed = claim::claim(&pool, runner, "default", "", 2).await.unwrap();
+    let claimed = claim::claim(&pool, runner, "default", &[], 2).await.unwrap();
     for (claimed, cost_micro_usd) in claimed.iter().zip([1_250_000, 250_000]) {
         let usage = Usage {
             agent: "claude".to_owned(),

@@ -35,7 +35,7 @@ async fn job_is_claimed_by_one_of_many_runners_and_never_more_than_asked_for() {
         claims.spawn(async move {
             let mut mine = Vec::new();
             loop {
-                let batch = claim(&pool, runner, "default", "", 7).await.unwrap();
+                let batch = claim(&pool, runner, "default", &[], 7).await.unwrap();
                 assert!(batch.len() <= 7);
                 if batch.is_empty() {
                     return mine;
@@ -64,11 +64,45 @@ async fn higher_priority_is_claimed_first_then_the_older() {
         &format!("update job set priority = 5 where id = '{urgent}'"),
     )
     .await;
-    let claimed = claim(&pool, session(&pool).await, "default", "", 10)
+    let claimed = claim(&pool, session(&pool).await, "default", &[], 10)
         .await
         .unwrap();
     let order: Vec<_> = claimed.iter().map(|claimed| claimed.fence.job).collect();
     assert_eq!(order, [urgent, old, new]);
+}
+
+#[tokio::test]
+async fn labels_of_a_host_make_no_difference_to_the_order_of_its_claims() {
+    let database = database().await;
+    let pool = database.pool();
+    let project = demo(&pool).await;
+    let mut jobs = Vec::new();
+    for (label, priority) in [("gpu", -1), ("", 0), ("arm", 5), ("", 5), ("gpu", 9), ("tpu", 9)] {
+        let job = due(&pool, project).await;
+        tell(
+            &pool,
+            &format!("update job set priority = {priority}, runs_on = '{label}' where id = '{job}'"),
+        )
+        .await;
+        jobs.push(job);
+    }
+    let runner = session(&pool).await;
+    let labels = ["gpu", "arm"];
+    let first = claim(&pool, runner, "default", &labels, 2).await.unwrap();
+    let place = Place::from(&first[1]);
+    let behind = claim_behind(&pool, runner, "default", &labels, 10, place)
+        .await
+        .unwrap();
+    let rest = claim(&pool, runner, "default", &labels, 10).await.unwrap();
+    let order =
+        [first, behind, rest].map(|claimed| claimed.iter().map(|job| job.fence.job).collect::<Vec<_>>());
+    assert_eq!(order[0], [jobs[4], jobs[2]]);
+    assert_eq!(order[1], [jobs[3]], "of the priority of the last one");
+    assert_eq!(
+        order[2],
+        [jobs[1], jobs[0]],
+        "and nothing that asks for another label"
+    );
 }
 
 #[tokio::test]
@@ -81,7 +115,7 @@ async fn claim_behind_a_place_finds_what_follows_it_in_its_priority_and_nothing_
         jobs.push(due(&pool, project).await);
     }
     let of = |claimed: Vec<Claimed>| claimed.into_iter().map(|job| job.fence.job).collect::<Vec<_>>();
-    let first = claim(&pool, runner, "default", "", 2).await.unwrap();
+    let first = claim(&pool, runner, "default", &[], 2).await.unwrap();
     let place = Place::from(&first[1]);
     assert_eq!(of(first), jobs[..2]);
     // One that is more urgent, one that was due before, one that is less urgent.
@@ -92,11 +126,11 @@ async fn claim_behind_a_place_finds_what_follows_it_in_its_priority_and_nothing_
     ] {
         tell(&pool, &format!("update job set {change} where id = '{job}'")).await;
     }
-    let behind = claim_behind(&pool, runner, "default", "", 10, place)
+    let behind = claim_behind(&pool, runner, "default", &[], 10, place)
         .await
         .unwrap();
     assert_eq!(of(behind), jobs[4..5]);
-    let left = claim(&pool, runner, "default", "", 10).await.unwrap();
+    let left = claim(&pool, runner, "default", &[], 10).await.unwrap();
     assert_eq!(of(left), [jobs[2], jobs[3], jobs[5]]);
 }
 
@@ -108,9 +142,9 @@ async fn what_a_session_holds_without_knowing_it_is_found() {
     for _ in 0..3 {
         due(&pool, project).await;
     }
-    claim(&pool, other, "default", "", 1).await.unwrap();
-    let known = claim(&pool, runner, "default", "", 1).await.unwrap()[0].fence;
-    let lost = claim(&pool, runner, "default", "", 1).await.unwrap().remove(0);
+    claim(&pool, other, "default", &[], 1).await.unwrap();
+    let known = claim(&pool, runner, "default", &[], 1).await.unwrap()[0].fence;
+    let lost = claim(&pool, runner, "default", &[], 1).await.unwrap().remove(0);
     let found = not_begun(&pool, runner, &[known]).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(
@@ -157,13 +191,13 @@ async fn output_of_several_attempts_goes_in_together_and_only_that_of_those_that
     for _ in 0..4 {
         due(&pool, project).await;
     }
-    let held: Vec<Fence> = claim(&pool, runner, "default", "", 3)
+    let held: Vec<Fence> = claim(&pool, runner, "default", &[], 3)
         .await
         .unwrap()
         .iter()
         .map(|job| job.fence)
         .collect();
-    let others = claim(&pool, other, "default", "", 1).await.unwrap()[0].fence;
+    let others = claim(&pool, other, "default", &[], 1).await.unwrap()[0].fence;
     settle(&pool, runner, &[succeeded(held[2])]).await.unwrap();
     let outputs = [held[1], others, held[2], held[0]].map(|fence| printed(fence, 0));
     // Written again, as after a broken connection, it is there once.
@@ -186,7 +220,7 @@ async fn an_attempt_keeps_when_it_was_due_and_claimed_also_when_its_job_is_due_a
     due(&pool, demo(&pool).await).await;
     tell(&pool, "update job set run_at = '2026-01-01'").await;
     let runner = session(&pool).await;
-    let claimed = claim(&pool, runner, "default", "", 1).await.unwrap().remove(0);
+    let claimed = claim(&pool, runner, "default", &[], 1).await.unwrap().remove(0);
     let again = Settlement {
         fence: claimed.fence,
         ending: Ending::Retried(
@@ -210,7 +244,7 @@ async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
     let pool = database.pool();
     let job = due(&pool, demo(&pool).await).await;
     let (late, other) = (session(&pool).await, session(&pool).await);
-    let old = claim(&pool, late, "default", "", 1).await.unwrap()[0].fence;
+    let old = claim(&pool, late, "default", &[], 1).await.unwrap()[0].fence;
     tell(
         &pool,
         &format!(
@@ -220,7 +254,7 @@ async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
     )
     .await;
     assert_eq!(expire(&pool, None, 10).await.unwrap().len(), 1);
-    let new = claim(&pool, other, "default", "", 1).await.unwrap()[0].fence;
+    let new = claim(&pool, other, "default", &[], 1).await.unwrap()[0].fence;
     assert_eq!((old.attempt, new.attempt), (1, 2));
     let before = ask(&pool, "select job::text from job").await;
     // Under its own number, and under the new one, which it cannot know.
@@ -237,7 +271,7 @@ async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
             .unwrap()
             .is_none()
     );
-    assert!(claim(&pool, late, "default", "", 1).await.unwrap().is_empty());
+    assert!(claim(&pool, late, "default", &[], 1).await.unwrap().is_empty());
     assert_eq!(settle(&pool, other, &[succeeded(new)]).await.unwrap()[0].job, job);
 }
 
@@ -247,7 +281,7 @@ async fn second_settle_of_one_attempt_changes_nothing() {
     let pool = database.pool();
     let job = due(&pool, demo(&pool).await).await;
     let runner = session(&pool).await;
-    let fence = claim(&pool, runner, "default", "", 1).await.unwrap()[0].fence;
+    let fence = claim(&pool, runner, "default", &[], 1).await.unwrap()[0].fence;
     assert_eq!(
         settle(&pool, runner, &[succeeded(fence)]).await.unwrap()[0].job,
         job
@@ -275,7 +309,7 @@ async fn job_whose_runners_vanish_ends_as_lost_after_its_attempts() {
     for attempt in 1..=2 {
         let runner = session(&pool).await;
         assert_eq!(
-            claim(&pool, runner, "default", "", 1).await.unwrap()[0]
+            claim(&pool, runner, "default", &[], 1).await.unwrap()[0]
                 .fence
                 .attempt,
             attempt
@@ -299,5 +333,5 @@ async fn runner_asked_to_drain_claims_nothing() {
     due(&pool, demo(&pool).await).await;
     let runner = session(&pool).await;
     tell(&pool, "update runner set drain_asked_at = now()").await;
-    assert!(claim(&pool, runner, "default", "", 1).await.unwrap().is_empty());
+    assert!(claim(&pool, runner, "default", &[], 1).await.unwrap().is_empty());
 }

@@ -153,7 +153,7 @@ async fn an_attempt_is_one_sessions_from_its_claim_to_its_end() {
     let pool = database.pool();
     due(&pool, demo(&pool).await).await;
     let (one, other) = (session(&pool).await, session(&pool).await);
-    let claimed = claim(&pool, one, "default", "", 1).await.unwrap();
+    let claimed = claim(&pool, one, "default", &[], 1).await.unwrap();
     assert_eq!(claimed.len(), 1);
     for change in ["", ", state = 'running'", ", attempt = 2"] {
         let takes = format!("update job set runner_id = '{}'{change}", other.0);

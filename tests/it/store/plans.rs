@@ -143,16 +143,16 @@ impl Tables {
     /// What goes over [`pools::keyed`].
     async fn hold_keyed(&self) {
         self.hold("claim", async |t| {
-            drop(claim::claim(&t.pool, t.runner, "queue-1", "", 5).await.unwrap());
+            drop(claim::claim(&t.pool, t.runner, "queue-1", &[], 5).await.unwrap());
         })
         .await;
         self.hold("an empty claim", async |t| {
-            drop(claim::claim(&t.pool, t.runner, "empty", "", 5).await.unwrap());
+            drop(claim::claim(&t.pool, t.runner, "empty", &[], 5).await.unwrap());
         })
         .await;
         self.hold("a claim behind the last, and one that was not heard", async |t| {
-            if let [job, ..] = &*claim::claim(&t.pool, t.runner, "queue-0", "", 1).await.unwrap() {
-                let behind = claim::claim_behind(&t.pool, t.runner, "queue-0", "", 5, job.into());
+            if let [job, ..] = &*claim::claim(&t.pool, t.runner, "queue-0", &[], 1).await.unwrap() {
+                let behind = claim::claim_behind(&t.pool, t.runner, "queue-0", &[], 5, job.into());
                 drop(behind.await.unwrap());
             }
             assert!(!claim::not_begun(&t.pool, t.runner, &[]).await.unwrap().is_empty());
@@ -287,7 +287,7 @@ impl Tables {
     }
 
     async fn some_settlements(&self) -> Vec<Settlement> {
-        let claimed = claim::claim(&self.pool, self.runner, "queue-2", "", 20)
+        let claimed = claim::claim(&self.pool, self.runner, "queue-2", &[], 20)
             .await
             .unwrap();
         let settlement = |fence| Settlement {
@@ -309,7 +309,7 @@ async fn tables(pool: Pool) -> Tables {
     let runner = session(&pool).await;
     let job = due(&pool, project).await;
     tell(&pool, MADE).await;
-    let fence = claim::claim(&pool, runner, "default", "", 1).await.unwrap()[0].fence;
+    let fence = claim::claim(&pool, runner, "default", &[], 1).await.unwrap()[0].fence;
     Tables {
         pool,
         project,

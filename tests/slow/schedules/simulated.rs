@@ -230,7 +230,7 @@ impl Days {
     /// A runner claims, and some of what it has ends.
     async fn runner(&mut self) {
         if self.random.random_bool(0.4) {
-            let claimed = self.session.claim("default", "", 500).await.unwrap();
+            let claimed = self.session.claim("default", &[], 500).await.unwrap();
             self.running
                 .extend(claimed.into_iter().map(|claimed| claimed.fence));
         }
@@ -290,7 +290,7 @@ impl Days {
         let open = "exists (select from job where state not in ('succeeded', 'failed', 'cancelled'))
                     or exists (select from occurrence where decision = 'waiting')";
         while ask(&self.pool, open).await == "true" {
-            let claimed = self.session.claim("default", "", 1000).await.unwrap();
+            let claimed = self.session.claim("default", &[], 1000).await.unwrap();
             let mut over = std::mem::take(&mut self.running);
             over.extend(claimed.into_iter().map(|claimed| claimed.fence));
             self.end(&over).await;
