@@ -41,6 +41,7 @@ pub mod stats;
 pub mod step;
 pub mod token;
 pub mod usage;
+pub mod waiting;
 pub mod workspace;
 
 mod error;

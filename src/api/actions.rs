@@ -29,7 +29,7 @@ impl From<control::Error> for Problem {
                 Self::new(Kind::WrongState, error.to_string())
             }
             control::Error::Prompt(_) => Self::body(vec![Violation::new("prompt", error.to_string())]),
-            control::Error::Question { .. } | control::Error::UniqueKey(_) => {
+            control::Error::Question { .. } | control::Error::UniqueKey { .. } => {
                 Self::new(Kind::WrongState, error.to_string())
             }
             control::Error::Store(error) => error.into(),

@@ -27,7 +27,7 @@ pub(super) struct Queue {
     /// Jobs that run.
     #[schema(minimum = 0)]
     running: i64,
-    /// Jobs that wait for their time, for room, or for other jobs.
+    /// Jobs that wait for their time, for room, for other jobs or for somebody's approval.
     #[schema(minimum = 0)]
     waiting: i64,
 }

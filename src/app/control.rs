@@ -41,9 +41,16 @@ pub enum Error {
     Prompt(String),
     /// Another job holds the unique key.
     #[error(
-        "another job that has not ended holds the unique key of job {0}; cancel that one first, or wait for its end"
+        "job {holder}, which has not ended, holds the unique key {key:?} of job {job}; cancel job {holder} first, or wait for its end"
     )]
-    UniqueKey(JobId),
+    UniqueKey {
+        /// The job.
+        job: JobId,
+        /// The key.
+        key: String,
+        /// Who holds it.
+        holder: JobId,
+    },
     /// What the job needs did not succeed.
     #[error("job {job} needs job {need}, which is {state}; retry that one first, then this one waits for it")]
     Need {
@@ -94,7 +101,11 @@ pub async fn cancel(pool: &Pool, hints: &Hints, caller: &Caller, job: JobId) -> 
 pub async fn retry(pool: &Pool, hints: &Hints, caller: &Caller, job: JobId) -> Result<JobState, Error> {
     let met = match brought_back(pool, caller, job).await {
         Err(Error::Store(error)) if error.constraint() == Some("job_unique_key_is_held_once") => {
-            return Err(Error::UniqueKey(job));
+            match store::control::rival(pool, job).await? {
+                Some((holder, key)) => return Err(Error::UniqueKey { job, key, holder }),
+                // It ended meanwhile.
+                None => brought_back(pool, caller, job).await?,
+            }
         }
         met => met?,
     };

@@ -22,7 +22,7 @@ pub enum Error {
     )]
     Reach,
     /// There is none of that alias, or the caller may not know of it.
-    #[error("there is no project {0:?} that this token can see")]
+    #[error("there is no project {0:?} that you can see")]
     Unknown(String),
     /// There is one of that alias.
     #[error("there is a project {0:?} already; change that one, or choose another alias")]

@@ -48,13 +48,15 @@ pub enum Error {
     Project(String),
     /// The key was used for another request.
     #[error(
-        "the idempotency key {key:?} belongs to job {job}, which was asked for with another request; use a new key"
+        "{place}the idempotency key {key:?} belongs to {holder}, which was asked for with another request; use a new key"
     )]
     KeyReused {
+        /// Which of the request, as `jobs[1]: `; empty where there is one.
+        place: String,
         /// The key.
         key: String,
-        /// The job that has it.
-        job: JobId,
+        /// Who has it, as `job ID`, or `jobs[0]` where that is of the same request.
+        holder: String,
     },
     /// The holder of the key ended or was deleted while we looked.
     #[error("the job that held the key was gone just now; send the request again")]
@@ -159,6 +161,7 @@ pub async fn submit_all(
                         &mut *pool.acquire().await.map_err(store::Error::from)?,
                         &jobs,
                         &inserted,
+                        path,
                     )
                     .await?
                 }
@@ -196,9 +199,9 @@ pub(super) async fn put(
     jobs: &mut [NewJob<'_>],
     path: impl Fn(usize) -> String + Send + Sync,
 ) -> Result<(Vec<Accepted>, Vec<Inserted>), Error> {
-    needs::resolve(db, jobs, path).await?;
+    needs::resolve(db, jobs, &path).await?;
     let inserted = store::insert::insert(&mut *db, jobs, None).await?;
-    let accepted = answers(db, jobs, &inserted).await?;
+    let accepted = answers(db, jobs, &inserted, path).await?;
     Ok((accepted, inserted))
 }
 
@@ -228,6 +231,7 @@ async fn answers(
     db: &mut Connection,
     jobs: &[NewJob<'_>],
     inserted: &[Inserted],
+    path: impl Fn(usize) -> String + Send + Sync,
 ) -> Result<Vec<Accepted>, Error> {
     let there: BTreeSet<JobId> = inserted.iter().map(|inserted| inserted.id).collect();
     let left_out = || jobs.iter().filter(|job| !there.contains(&job.id));
@@ -242,7 +246,20 @@ async fn answers(
     }
     let mut held = BTreeMap::new();
     for job in left_out() {
-        held.insert(job.id, holder(db, job, &holders[&job.project]).await?);
+        let holder = holder(db, job, &holders[&job.project]).await?;
+        let holder = holder.map_err(|other| {
+            let at = |id| jobs.iter().position(|job| job.id == id).map(&path);
+            let place = |path: String| path.trim_end_matches('.').to_owned();
+            Error::KeyReused {
+                place: match at(job.id).filter(|path| !path.is_empty()) {
+                    Some(path) => format!("{}: ", place(path)),
+                    None => String::new(),
+                },
+                key: job.spec.idempotency_key.clone().unwrap_or_default(),
+                holder: at(other).map_or_else(|| format!("job {other}"), place),
+            }
+        })?;
+        held.insert(job.id, holder);
     }
     let answer = |job: &NewJob<'_>| match held.get(&job.id) {
         None => itself(job),
@@ -254,26 +271,24 @@ async fn answers(
     Ok(jobs.iter().map(answer).collect())
 }
 
-/// The job that holds the key of `job`, its idempotency key being held as `holders` says.
+/// The job that holds the key of `job`, its idempotency key being held as `holders` says; as an error the one that holds it
+/// for another request.
 async fn holder(
     db: &mut Connection,
     job: &NewJob<'_>,
     holders: &HashMap<String, Holder>,
-) -> Result<JobId, Error> {
+) -> Result<Result<JobId, JobId>, Error> {
     let Some(key) = &job.spec.idempotency_key else {
         let unique_key = job.spec.unique_key.as_deref().unwrap_or_default();
         let holder = store::insert::unique_holder(&mut *db, job.project, unique_key).await?;
-        return holder.ok_or(Error::KeyVanished);
+        return holder.map(Ok).ok_or(Error::KeyVanished);
     };
     // Retention deleted the holder between the two looks.
     let holder = holders.get(key).ok_or(Error::KeyVanished)?;
-    match holder.request_hash == job.request_hash {
+    Ok(match holder.request_hash == job.request_hash {
         true => Ok(holder.job),
-        false => Err(Error::KeyReused {
-            key: key.clone(),
-            job: holder.job,
-        }),
-    }
+        false => Err(holder.job),
+    })
 }
 
 /// Wakes runners, and lets in what waits for room or for what has ended already. The jobs are

@@ -35,7 +35,7 @@ pub enum Error {
     #[error("a token can only be given projects that your own token reaches, and it does not reach {0}")]
     Reach(String),
     /// There is none of that id, or the caller may not know of it.
-    #[error("there is no token {0} that this token can see")]
+    #[error("there is no token {0} that you can see")]
     Unknown(TokenId),
     /// It is over, so nothing takes its place.
     #[error("token {0} was revoked or has expired; make a new one")]

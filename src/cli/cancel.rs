@@ -21,7 +21,7 @@ use crate::store::Pool;
 pub(super) struct Action {
     #[command(flatten)]
     database: config::Database,
-    /// The jobs' ids; or say with options which jobs are meant
+    /// The jobs' ids; instead of them, options as --queue may say which jobs are meant
     #[arg(
         value_name = "ID",
         required_unless_present = "Selection",
@@ -30,8 +30,8 @@ pub(super) struct Action {
     ids: Vec<JobId>,
     #[command(flatten)]
     selection: Selection,
-    /// Print the ids of those that are meant, and do nothing
-    #[arg(long)]
+    /// Print the ids of those that the options mean, and do nothing
+    #[arg(long, conflicts_with = "ids")]
     dry_run: bool,
 }
 

@@ -32,16 +32,16 @@ impl Recover {
         let hints = Hints::default();
         let done = recover::recover(&pool, &hints, &Caller::operator("cli"), &self.runners).await?;
         hints.tell(&pool).await;
-        let failed = done.taken.iter().filter(|job| job.over).count();
+        let over = done.taken.iter().filter(|job| job.over).count();
         if self.json {
             let jobs: Vec<_> = done.taken.iter().map(|job| job.job).collect();
             output::json(&json!({
-                "sessions_closed": done.closed, "jobs_taken_back": jobs, "jobs_without_attempts_left": failed,
+                "sessions_closed": done.closed, "jobs_taken_back": jobs, "jobs_ended": over,
                 "jobs_due": done.due, "unknown_sessions": done.unknown,
             }))?;
         } else {
             output::text(&format!(
-                "{} closed; {} taken back, {failed} of them without attempts left; {} became due\n",
+                "{} closed; {} taken back, {over} of them ended (no attempts left, or cancelled); {} became due\n",
                 plural(done.closed, "lost session"),
                 plural(done.taken.len() as u64, "job"),
                 plural(done.due as u64, "job"),

@@ -14,6 +14,8 @@ use crate::domain::id::JobId;
 use crate::domain::job::JobState;
 use crate::store::job::Job;
 use crate::store::step::Step;
+use crate::store::waiting::Waiting;
+use crate::store::{self, Pool, Result};
 
 /// Shows where a job is and how its steps ended.
 #[derive(Args, Debug)]
@@ -33,17 +35,22 @@ impl Status {
         let Some(found) = overview(&pool, &Caller::operator("cli"), self.id).await? else {
             bail!("there is no job {}", self.id);
         };
-        match self.json {
-            true => output::json(&as_json(&found))?,
-            false => output::text(&for_people(&found))?,
+        if self.json {
+            output::json(&as_json(&found))?;
+            return Ok(ExitCode::SUCCESS);
         }
+        let why = match found.job.message {
+            Some(_) => None,
+            None => waits(&pool, &found.job).await?,
+        };
+        output::text(&for_people(&found, why))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// A job and its steps as a table.
-pub(super) fn for_people(Overview { job, steps, .. }: &Overview) -> String {
-    let why = job.message.clone().or_else(|| waits(job));
+/// A job and its steps as a table, with what it waits for.
+pub(super) fn for_people(Overview { job, steps, .. }: &Overview, waits: Option<String>) -> String {
+    let why = job.message.clone().or(waits);
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let mut head = format!("job {} is {}{why}\n", job.id, job.state);
     if let Some(at) = job.cancel_asked_at.filter(|_| !job.state.is_terminal()) {
@@ -71,19 +78,73 @@ pub(super) fn for_people(Overview { job, steps, .. }: &Overview) -> String {
 }
 
 /// What a job that has not ended waits for, or where it is.
-fn waits(job: &Job) -> Option<String> {
+async fn waits(pool: &Pool, job: &Job) -> Result<Option<String>> {
+    let Some(waiting) = store::waiting::of(pool, job.id).await? else {
+        return Ok(None);
+    };
+    let needs = match job.state {
+        JobState::Blocked => store::need::unmet(pool, job.id).await?,
+        _ => Vec::new(),
+    };
+    let begins = matches!(
+        job.state,
+        JobState::Blocked | JobState::Scheduled | JobState::Available
+    );
+    let mut said = reason(job, &waiting, &needs);
+    if let (Some(said), Some(at), true) = (&mut said, waiting.paused_at, begins) {
+        let (queue, at) = (&job.queue, at.format("%F %TZ"));
+        said.push_str(&format!(
+            "; queue {queue} is paused since {at}, `orchestrator queues resume {queue}` opens it"
+        ));
+    }
+    Ok(said)
+}
+
+fn reason(job: &Job, waiting: &Waiting, needs: &[(JobId, JobState)]) -> Option<String> {
     let at = job.run_at.format("%F %TZ");
     match (job.state, job.gate.as_deref(), job.runner) {
-        (JobState::Blocked, ..) => Some("it waits for jobs that it needs".to_owned()),
-        (JobState::Scheduled, Some("key"), _) => Some(
-            "it waits for room under its concurrency key, behind what runs or is available under it"
-                .to_owned(),
-        ),
+        (JobState::Blocked, ..) => {
+            let needs: Vec<_> = needs
+                .iter()
+                .map(|(need, state)| format!("{need} ({state})"))
+                .collect();
+            Some(format!("it waits for jobs that it needs: {}", needs.join(", ")))
+        }
+        (JobState::Scheduled, Some("key"), _) => {
+            let key = waiting.concurrency_key.as_deref().unwrap_or_default();
+            let limit = waiting.concurrency_limit.unwrap_or_default();
+            Some(format!(
+                "it waits for room under its concurrency key {key:?}, of which {limit} may be available or running at once"
+            ))
+        }
         (JobState::Scheduled, Some(_), _) => {
-            Some("it waits for room in its project, behind what runs or is available of it".to_owned())
+            let (project, most) = (&job.project_alias, waiting.max_running.unwrap_or_default());
+            Some(format!(
+                "it waits for room in project {project}, of which {most} may be available or running at once"
+            ))
         }
         (JobState::Scheduled, None, _) => Some(format!("it is due at {at}")),
-        (JobState::Available, ..) => Some(format!("it waits for a runner of queue {} since {at}", job.queue)),
+        (JobState::Available, ..) => {
+            let label = match &*waiting.runs_on {
+                "" => String::new(),
+                label => format!(" with label {label}"),
+            };
+            let none = match waiting.served {
+                true => "",
+                false => ", and there is none",
+            };
+            let queue = &job.queue;
+            Some(format!(
+                "it waits for a runner of queue {queue}{label} since {at}{none}"
+            ))
+        }
+        (JobState::AwaitingApproval, ..) => {
+            let (id, question) = (job.id, waiting.question.as_deref().unwrap_or_default());
+            let question = output::cell(question);
+            Some(format!(
+                "it asks {question:?}; `orchestrator approve {id}` lets it go on, `orchestrator reject {id}` ends it"
+            ))
+        }
         (JobState::Running, _, Some(runner)) => Some(format!("runner session {} has it", runner.0)),
         _ => None,
     }

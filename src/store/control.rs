@@ -173,6 +173,26 @@ pub async fn retry(
     }))
 }
 
+/// The other job that has not ended and holds the unique key of `job`, and that key.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn rival(db: impl Executor<'_>, job: JobId) -> Result<Option<(JobId, String)>> {
+    let row = sqlx::query!(
+        r#"
+        select other.id, other.unique_key as "key!"
+          from job join job as other on other.project_id = job.project_id and other.unique_key = job.unique_key
+         where job.id = $1 and other.id <> job.id
+           and other.state in ('blocked', 'scheduled', 'available', 'running', 'awaiting_approval')
+        "#,
+        job.0,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (JobId(row.id), row.key)))
+}
+
 /// Pauses a queue, or opens it again. Answers whether that changed anything.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ pub struct Queue {
     pub available: i64,
     /// Jobs that run.
     pub running: i64,
-    /// Jobs that wait for their time, for room, or for other jobs.
+    /// Jobs that wait for their time, for room, for other jobs or for somebody's approval.
     pub waiting: i64,
 }
 

@@ -8,3 +8,4 @@ mod doctor;
 mod hook;
 mod schedule;
 mod services;
+mod waiting;

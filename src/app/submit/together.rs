@@ -144,6 +144,6 @@ async fn why_left_out(pool: &Pool, job: &NewJob<'_>) -> Result<JobId, Error> {
         return Err(Error::Outdated);
     }
     let mut connection = pool.acquire().await.map_err(store::Error::from)?;
-    let found = answers(&mut connection, std::slice::from_ref(job), &[]).await?;
+    let found = answers(&mut connection, std::slice::from_ref(job), &[], |_| String::new()).await?;
     found.first().map(|holder| holder.job).ok_or(Error::KeyVanished)
 }

@@ -28,7 +28,7 @@ pub(super) async fn run(pool: &Pool, url: &str, token: &SecretString) -> anyhow:
         .with_context(|| format!("job {job} is gone"))?;
     output::text(&format!(
         "\nDemo: {}\nLook at it: {url}/docs (authorize with the token above), or\n  curl -s {url}/jobs/{job} -H 'Authorization: Bearer {}'\n",
-        status::for_people(&found),
+        status::for_people(&found, None),
         token.expose_secret(),
     ))
 }

@@ -6,7 +6,7 @@ use super::commands::{fault, orchestrator, out, with_project};
 use crate::support::{ask, tell};
 
 /// Jobs that were put in one after the other, by their ids.
-async fn jobs(pool: &orchestrator::store::Pool, url: &str, specs: &[Value]) -> Vec<String> {
+pub(super) async fn jobs(pool: &orchestrator::store::Pool, url: &str, specs: &[Value]) -> Vec<String> {
     let ids = specs.iter().map(|spec| {
         let mut submit = orchestrator(url, &["submit", "-"]);
         submit.write_stdin(spec.to_string());
@@ -18,7 +18,7 @@ async fn jobs(pool: &orchestrator::store::Pool, url: &str, specs: &[Value]) -> V
 }
 
 /// A job of `queue`, with what else is said of it.
-fn of(queue: &str, rest: Value) -> Value {
+pub(super) fn of(queue: &str, rest: &Value) -> Value {
     let mut spec = json!({ "goal": "g", "project_id": "demo", "queue": queue, "steps": [{ "step_id": "a", "argv": ["true"] }] });
     spec.as_object_mut()
         .unwrap()
@@ -31,9 +31,9 @@ async fn jobs_are_cancelled_and_retried_by_what_is_said_of_them() {
     let (database, pool) = with_project().await;
     let url = database.url.expose();
     let specs = [
-        of("a", json!({})),
-        of("b", json!({ "tags": ["red"] })),
-        of("b", json!({})),
+        of("a", &json!({})),
+        of("b", &json!({ "tags": ["red"] })),
+        of("b", &json!({})),
     ];
     let ids = jobs(&pool, url, &specs).await;
     let cancelled =
@@ -67,7 +67,7 @@ async fn jobs_are_cancelled_and_retried_by_what_is_said_of_them() {
 async fn one_that_is_refused_does_not_keep_the_others_from_a_retry() {
     let (database, pool) = with_project().await;
     let url = database.url.expose();
-    let ids = jobs(&pool, url, &[of("a", json!({})), of("a", json!({}))]).await;
+    let ids = jobs(&pool, url, &[of("a", &json!({})), of("a", &json!({}))]).await;
     out(orchestrator(url, &["cancel", &ids[0]]));
     let unknown = "01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10";
     let mut retry = orchestrator(url, &["retry", unknown, &ids[1], &ids[0]]);
@@ -85,12 +85,12 @@ async fn one_that_is_refused_does_not_keep_the_others_from_a_retry() {
 async fn jobs_that_need_each_other_are_retried_in_whichever_order_they_came() {
     let (database, pool) = with_project().await;
     let url = database.url.expose();
-    let first = jobs(&pool, url, &[of("a", json!({}))]).await.remove(0);
+    let first = jobs(&pool, url, &[of("a", &json!({}))]).await.remove(0);
     // Three in a row, the last of which came first.
     let mut needs = vec![first];
     for _ in 0..2 {
         let mut submit = orchestrator(url, &["submit", "-"]);
-        submit.write_stdin(of("a", json!({ "needs": [needs.last().unwrap()] })).to_string());
+        submit.write_stdin(of("a", &json!({ "needs": [needs.last().unwrap()] })).to_string());
         needs.push(out(submit).trim().to_owned());
     }
     tell(&pool, "update job_need set needs_id = job_id, job_id = needs_id").await;
@@ -144,7 +144,7 @@ async fn pages_of_jobs_follow_each_other() {
     let ids = jobs(
         &pool,
         url,
-        &[of("a", json!({})), of("a", json!({})), of("a", json!({}))],
+        &[of("a", &json!({})), of("a", &json!({})), of("a", &json!({}))],
     )
     .await;
     let page = |arguments: &[&str]| {

@@ -306,16 +306,14 @@ async fn recover_takes_back_what_lost_runners_hold_and_forgets_them() {
     )
     .await;
     let url = database.url.expose();
-    let nothing =
-        "0 lost sessions closed; 0 jobs taken back, 0 of them without attempts left; 0 jobs became due\n";
+    let nothing = "0 lost sessions closed; 0 jobs taken back, 0 of them ended (no attempts left, or cancelled); 0 jobs became due\n";
     assert_eq!(out(orchestrator(url, &["recover"]), 0), nothing);
     tell(
         &pool,
         "update runner set lease_expires_at = now() - interval '1 minute'",
     )
     .await;
-    let taken =
-        "1 lost session closed; 1 job taken back, 0 of them without attempts left; 0 jobs became due\n";
+    let taken = "1 lost session closed; 1 job taken back, 0 of them ended (no attempts left, or cancelled); 0 jobs became due\n";
     assert_eq!(out(orchestrator(url, &["recover"]), 0), taken);
     assert_eq!(ask(&pool, "select state from job").await, "available");
     assert_eq!(

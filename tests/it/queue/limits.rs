@@ -369,3 +369,25 @@ async fn who_leaves_its_keys_gate_has_its_place_at_the_projects() {
         end(&runner, claimed[0], Ending::Succeeded).await;
     }
 }
+
+#[tokio::test]
+async fn a_key_that_is_used_twice_is_answered_with_its_places_in_the_request() {
+    let queue = Queue::new().await;
+    let keyed = |key: &str, goal: &str| json!({ "idempotency_key": key, "goal": goal });
+    let refused =
+        async |fields: &[serde_json::Value]| queue.submit_all(fields).await.unwrap_err().to_string();
+    let said = refused(&[json!({}), keyed("a", "one"), keyed("a", "another")]).await;
+    assert!(
+        said.starts_with("jobs[2]: the idempotency key \"a\" belongs to jobs[1], which was asked for"),
+        "{said}"
+    );
+    let first = queue.submit(keyed("a", "one")).await;
+    let said = refused(&[json!({}), keyed("a", "another")]).await;
+    assert!(
+        said.starts_with(&format!(
+            "jobs[1]: the idempotency key \"a\" belongs to job {first}, which"
+        )),
+        "{said}"
+    );
+    assert_eq!(ask(&queue.pool, "select count(*) from job").await, "1");
+}

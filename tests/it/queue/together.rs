@@ -102,7 +102,7 @@ async fn what_is_wrong_with_one_request_is_no_concern_of_the_others() {
     assert!(!accepted(2).repeated);
     assert!(matches!(&answers[3], Err(Error::Invalid(wrong)) if wrong.len() == 1));
     assert_eq!((accepted(4).job, accepted(4).repeated), (first, true));
-    assert!(matches!(&answers[5], Err(Error::KeyReused { job, .. }) if *job == first));
+    assert!(matches!(&answers[5], Err(Error::KeyReused { holder, .. }) if *holder == format!("job {first}")));
     assert_eq!((accepted(6).job, accepted(6).repeated), (held, true));
     for (one, same) in [(7, 8), (9, 10)] {
         assert_eq!(accepted(one).job, accepted(same).job);
