@@ -164,7 +164,13 @@ impl Session {
     ///
     /// [`store::Error`] when PostgreSQL is away; the lease runs on.
     pub async fn renew(&self) -> Result<Option<Renewed>> {
-        store::runner::renew(&self.renewals, self.id, self.lease).await
+        match store::runner::renew(&self.renewals, self.id, self.lease).await {
+            // That connection may be one that cannot be made again, where there are no more to be had.
+            Err(error) if error.is_unavailable() => {
+                store::runner::renew(&self.pool, self.id, self.lease).await
+            }
+            renewed => renewed,
+        }
     }
 
     /// Records a step and moves the job to the step at `next`; `false` means the lease is lost.

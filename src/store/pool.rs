@@ -82,7 +82,14 @@ impl Pool {
     /// One more connection to the same database, made when it is first asked for, for what may not wait behind others.
     #[must_use]
     pub fn apart(&self) -> Self {
-        let options = self.all.options().clone().max_connections(1);
+        // It is kept: where there is none to be had, another could not be made.
+        let options = self
+            .all
+            .options()
+            .clone()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None);
         Self::of(options.connect_lazy_with(self.all.connect_options().as_ref().clone()))
     }
 
