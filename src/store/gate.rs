@@ -34,17 +34,25 @@ impl Gate {
     }
 }
 
-/// Waits until no other transaction decides about this gate. In a statement of its own, so that the
-/// next one sees what the last holder decided.
+/// Longest that anything of a gate is waited for. Whoever put jobs in or ended them asks what may go on now, and others
+/// wait for that: a gate that somebody holds is the scheduler's to try again.
+const PATIENCE: &str = "1s";
+
+/// Waits until no other transaction decides about this gate, and no longer for it, or for its jobs, than a moment. In a
+/// statement of its own, so that the next one sees what the last holder decided.
 ///
 /// # Errors
 ///
-/// [`super::Error`] when PostgreSQL is away.
+/// [`super::Error`] when PostgreSQL is away, or somebody holds the gate.
 pub async fn lock(db: impl Executor<'_>, gate: &Gate) -> Result<()> {
     let name = format!("{}/{}", gate.project.0, gate.key.as_deref().unwrap_or_default());
-    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 7))", name)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "select set_config('lock_timeout', $2, true), pg_advisory_xact_lock(hashtextextended($1, 7))",
+        name,
+        PATIENCE,
+    )
+    .fetch_one(db)
+    .await?;
     Ok(())
 }
 
