@@ -169,8 +169,11 @@ impl Walk<'_> {
                 ),
             };
             self.attempt.keep_usage(&record).await?;
-            if let Some(reason) = self.attempt.brake.reason() {
-                return ending(reason, Some(record));
+            match self.attempt.brake.reason() {
+                // It is not to be done again elsewhere: what goes back is what comes behind it.
+                Some(Reason::Draining) if record.failure.is_none() => {}
+                Some(reason) => return ending(reason, Some(record)),
+                None => {}
             }
             match noted {
                 Err(Some(refused)) => return Ok((refused, Some(record))),

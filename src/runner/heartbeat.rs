@@ -13,17 +13,30 @@ use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
 use crate::domain::clock;
 
-/// Renews the session's lease until it is `closed`, and passes on what an operator asks: `quiet` when
-/// the runner is to take no more work, brakes when jobs are to stop. When the lease is lost, or about
-/// to be, everything is stopped first.
+/// What an operator asks of a session, and who is told.
+pub(super) struct Wishes {
+    /// Says that something is asked.
+    pub(super) asked: Arc<Notify>,
+    /// Told when the runner is to be drained.
+    pub(super) drained: CancellationToken,
+    /// Told when it is to take no more work.
+    pub(super) quiet: CancellationToken,
+}
+
+/// Renews the session's lease until it is `closed`, and passes on what an operator wishes; brakes when jobs are to stop.
+/// When the lease is lost, or about to be, everything is stopped first.
 pub(super) async fn beat(
     session: Session,
     alive: Part,
     held: Held,
-    quiet: CancellationToken,
-    asked: Arc<Notify>,
+    wishes: Wishes,
     closed: CancellationToken,
 ) -> End {
+    let Wishes {
+        asked,
+        drained,
+        quiet,
+    } = wishes;
     let every = session.lease / 3;
     // What the last renewal promised, counted from before it was sent: the answer may be long on its way.
     let mut renewed = session.opened;
@@ -54,6 +67,7 @@ pub(super) async fn beat(
         held.stop(&answer.cancel, Reason::Cancelled);
         if answer.drain && !quiet.is_cancelled() {
             tracing::info!(runner.id = %session.id, "an operator asked this runner to drain");
+            drained.cancel();
             quiet.cancel();
         }
     }

@@ -60,12 +60,18 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
     });
     let closed = CancellationToken::new();
     let asked = Arc::new(Notify::new());
+    // Told when an operator drains: that holds for the process, however this session ends.
+    let drained = CancellationToken::new();
+    let wishes = heartbeat::Wishes {
+        asked: Arc::clone(&asked),
+        drained: drained.clone(),
+        quiet: work.quiet.clone(),
+    };
     let beating = heartbeat::beat(
         session.clone(),
         settings.alive.part("the lease", session.lease + PATIENCE),
         work.held.clone(),
-        work.quiet.clone(),
-        Arc::clone(&asked),
+        wishes,
         closed.clone(),
     );
     let beating = tokio::spawn(vital(beating, work.held.clone(), work.quiet.clone()));
@@ -114,7 +120,10 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
             tracing::warn!(runner.id = %session.id, error = %error, "the session could not be closed; its lease ends it");
         }
     }
-    end
+    match drained.is_cancelled() {
+        true => End::Stopped,
+        false => end,
+    }
 }
 
 /// What the loop, the attempts and the listener of a session share.

@@ -7,7 +7,7 @@ use orchestrator::store::{Pool, project};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Database, Program, Scratch, ask, database, scratch, until};
+use crate::support::{Database, Program, Scratch, ask, database, scratch, tell, until};
 
 /// A database, and services that work on it.
 struct House {
@@ -94,6 +94,17 @@ impl House {
         ask(&self.pool, &format!("select state from job where id = '{job}'")).await
     }
 
+    /// An operator drains the only runner.
+    async fn drain(&self) {
+        let session = ask(&self.pool, "select id from runner").await;
+        assert_cmd::Command::new(env!("CARGO_BIN_EXE_orchestrator"))
+            .args(["runners", "drain", &session])
+            .env_clear()
+            .env("DATABASE_URL", self.database.url.expose())
+            .assert()
+            .success();
+    }
+
     async fn ends(&self, job: Uuid) -> String {
         until(async || {
             let state = self.state(job).await;
@@ -101,6 +112,49 @@ impl House {
         })
         .await
     }
+}
+
+#[tokio::test]
+async fn runner_that_was_drained_stays_down_also_when_its_lease_is_lost() {
+    let house = House::new().await;
+    let (trace, go) = (house.trace("trace"), house.trace("go"));
+    let mut runner = house.runner("only", &[]);
+    house.submit(json!([waits(&trace, &go)])).await;
+    lines(&trace, 1).await;
+    house.drain().await;
+    runner.hear("asked this runner to drain");
+    tell(&house.pool, "update runner set ended_at = now()").await;
+    runner.hear("the lease is lost");
+    assert!(runner.end().success(), "{}", runner.said());
+    assert_eq!(ask(&house.pool, "select count(*) from runner").await, "1");
+}
+
+#[tokio::test]
+async fn step_that_ended_before_the_deadline_is_not_run_again() {
+    let house = House::new().await;
+    let (trace, go) = (house.trace("trace"), house.trace("go"));
+    let second = json!({ "step_id": "second", "argv": ["true"] });
+    let mut first = house.runner("first", &[("RUNNER_DRAIN_SEC", "1")]);
+    let job = house.submit(json!([waits(&trace, &go), second])).await;
+    lines(&trace, 1).await;
+    // What the step leaves is kept when the deadline is over.
+    let mut holder = house.pool.acquire().await.unwrap();
+    for statement in ["begin", "lock table artifact in share mode"] {
+        sqlx::query(statement).execute(&mut *holder).await.unwrap();
+    }
+    std::fs::write(&go, "").unwrap();
+    lines(&trace, 2).await;
+    first.signal(SIGTERM);
+    first.hear("steps still run at the end of the drain");
+    sqlx::query("rollback").execute(&mut *holder).await.unwrap();
+    assert!(first.end().success(), "{}", first.said());
+    let _second = house.runner("second", &[]);
+    assert_eq!(house.ends(job).await, "succeeded");
+    let steps = "select string_agg(attempt || ' ' || step_id || ' ' || status, ', ' order by attempt, ordinal) from step";
+    assert_eq!(
+        ask(&house.pool, steps).await,
+        "1 wait succeeded, 2 second succeeded"
+    );
 }
 
 /// A step that writes a line to `trace` and then waits for the file `go`, a minute at most.
@@ -201,14 +255,7 @@ async fn runner_that_an_operator_drains_does_the_same() {
     let running = house.submit(json!([waits(&trace, &go)])).await;
     lines(&trace, 1).await;
     let waiting = house.submit(json!([waits(&trace, &go)])).await;
-    let session = ask(&house.pool, "select id from runner").await;
-    let mut drain = assert_cmd::Command::new(env!("CARGO_BIN_EXE_orchestrator"));
-    drain
-        .args(["runners", "drain", &session])
-        .env_clear()
-        .env("DATABASE_URL", house.database.url.expose())
-        .assert()
-        .success();
+    house.drain().await;
     runner.hear("asked this runner to drain");
     std::fs::write(&go, "").unwrap();
     assert!(runner.end().success(), "{}", runner.said());
