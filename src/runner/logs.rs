@@ -84,6 +84,11 @@ impl<'a> Log<'a> {
         self.seq
     }
 
+    /// What must not be seen of the step that ran last.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Begins with another step, of which these must not be seen.
     pub(super) fn begin(&mut self, secrets: Secrets) {
         self.secrets = secrets;

@@ -11,7 +11,6 @@ mod armour;
 mod plain;
 mod shapes;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::process::Stream;
+use crate::domain::spec::JobSpec;
 use plain::Plain;
 
 /// Which variables hold secrets, and what those of this process hold.
@@ -32,9 +32,10 @@ pub struct Sensitive {
 }
 
 impl Sensitive {
-    /// What must not be seen of a step that is given `env`.
-    pub(super) fn of_step(&self, env: &BTreeMap<String, String>) -> Secrets {
-        let named = env.iter().filter(|(name, _)| self.names.contains(name));
+    /// What must not be seen of any step of a job: what one was given lies in the workspace for those behind it.
+    pub(super) fn of_job(&self, spec: &JobSpec) -> Secrets {
+        let all = spec.steps.iter().flat_map(|step| &step.env);
+        let named = all.filter(|(name, _)| self.names.contains(name));
         self.secrets.and(named.map(|(_, value)| value.as_str()))
     }
 }
@@ -47,6 +48,14 @@ const SHORTEST: usize = 8;
 const MOST_HELD: usize = 32 * 1024;
 /// Bytes of a word that stay held when the rest goes on.
 const TAIL: usize = 4 * 1024;
+
+/// How each of `values` that is long enough may be written.
+fn all_spellings<'a>(values: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = String> {
+    let values = values.into_iter().map(str::trim);
+    values
+        .filter(|value| value.chars().count() >= SHORTEST)
+        .flat_map(spellings)
+}
 
 /// Values that must not leave the runner. Cheap to clone.
 #[derive(Clone)]
@@ -71,12 +80,10 @@ impl Default for Secrets {
 impl Secrets {
     /// Those of `values` that are long enough, also as JSON and base64 write them.
     pub fn of<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut all: Vec<String> = values
-            .into_iter()
-            .map(str::trim)
-            .filter(|value| value.chars().count() >= SHORTEST)
-            .flat_map(spellings)
-            .collect();
+        Self::spelled(all_spellings(values).collect())
+    }
+
+    fn spelled(mut all: Vec<String>) -> Self {
         // The longest first, so that of two values that begin alike the whole of the longer one goes.
         all.sort_by(|one, other| other.len().cmp(&one.len()).then(one.cmp(other)));
         all.dedup();
@@ -100,7 +107,16 @@ impl Secrets {
         let mut values = values.into_iter().peekable();
         match values.peek() {
             None => self.clone(),
-            Some(_) => Self::of(self.values.iter().map(String::as_str).chain(values)),
+            Some(_) => Self::spelled(self.values.iter().cloned().chain(all_spellings(values)).collect()),
+        }
+    }
+
+    /// These and those.
+    #[must_use]
+    pub(super) fn with(&self, others: &Self) -> Self {
+        match others.values.iter().all(|value| self.values.contains(value)) {
+            true => self.clone(),
+            false => Self::spelled(self.values.iter().chain(&*others.values).cloned().collect()),
         }
     }
 

@@ -45,7 +45,8 @@ pub(super) async fn run(
     log: &mut Log<'_>,
     brake: &Brake,
 ) -> StepRecord {
-    let mut secrets = settings.sensitive.of_step(&step.env);
+    // Also what agents of steps before it were given.
+    let mut secrets = settings.sensitive.of_job(place.spec).with(log.secrets());
     log.begin(secrets.clone());
     let mut record = blank(step, (place.position, place.ordinal));
     let from = log.place();

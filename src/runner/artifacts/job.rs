@@ -10,7 +10,6 @@ use crate::domain::clock;
 use crate::domain::result::{JobResult, StepSummary};
 use crate::domain::spec::JobSpec;
 use crate::runner::logs::Log;
-use crate::runner::redact::Secrets;
 use crate::runner::step::Place;
 use crate::store::step::Step;
 use crate::store::usage::Told;
@@ -101,15 +100,6 @@ impl Keeping<'_> {
             });
         }
         Ok(files)
-    }
-}
-
-impl crate::runner::redact::Sensitive {
-    /// What must not be seen of any step of a job.
-    fn of_job(&self, spec: &JobSpec) -> Secrets {
-        let all = spec.steps.iter().flat_map(|step| &step.env);
-        let named = all.filter(|(name, _)| self.names.contains(name));
-        self.secrets.and(named.map(|(_, value)| value.as_str()))
     }
 }
 

@@ -60,6 +60,20 @@ async fn named_values_of_the_runner_and_of_the_step_are_taken_out() {
 }
 
 #[tokio::test]
+async fn what_one_step_was_given_is_taken_out_of_what_the_others_print() {
+    let ground = Ground::bare(&[("SENSITIVE_ENV_VARS", "STEP_WORD")]).await;
+    let steps = json!([
+        { "step_id": "given", "env": { "STEP_WORD": "abracadabra" }, "argv": ["sh", "-c", "echo word > .gitignore; echo $STEP_WORD > word"] },
+        { "step_id": "other", "argv": ["cat", "word"] },
+    ]);
+    let job = ground.submit_steps(&steps, &json!({})).await;
+    assert_eq!(ground.end(job).await, "succeeded");
+    assert_eq!(ground.log(job, "stdout").await, "[REDACTED]\n");
+    let everything = everything(&ground).await;
+    assert!(!everything.contains("abracadabra"), "{everything}");
+}
+
+#[tokio::test]
 async fn why_a_step_failed_says_no_secret_either() {
     let ground = Ground::bare(&[]).await;
     let key = key();
