@@ -8,9 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::attempt::Fence;
-use crate::domain::clock;
 use crate::domain::id::JobId;
-use crate::runner::process::{Bound, Lease};
+use crate::runner::process::{self, Bound, Lease};
 
 /// Why an attempt is to stop before its steps are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +67,7 @@ impl Brake {
 
     /// Whether children may not run any more, as far as is known here.
     pub(super) fn is_over(&self) -> bool {
-        self.lease
-            .borrow()
-            .is_some_and(|until| until <= clock::since_boot())
+        process::is_over(&self.lease)
     }
 
     /// Why it was pulled, if it was.

@@ -87,6 +87,11 @@ impl From<CancellationToken> for Bound {
 /// the runner is frozen or gone. `None` is never.
 pub type Lease = value::Receiver<Option<Duration>>;
 
+/// Whether it has passed, as far as is known here.
+pub(super) fn is_over(lease: &Lease) -> bool {
+    lease.borrow().is_some_and(|until| until <= clock::since_boot())
+}
+
 /// bubblewrap, and what it is told about one program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Wrapper {

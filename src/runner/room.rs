@@ -19,6 +19,15 @@ const LOOK: Duration = Duration::from_millis(250);
 /// `output_limit`, when there is less than the runner leaves free.
 pub(super) fn check(settings: &Settings, workspace: &Path) -> Result<(), Failure> {
     let least = settings.least_free;
+    if let Some(files) = files(workspace).filter(Files::few) {
+        return Err(Failure::new(
+            Code::OutputLimit,
+            format!(
+                "The disk of the runner's workspaces has room for {} more files of {}: let the step make fewer, or make room on the host.",
+                files.free, files.all
+            ),
+        ));
+    }
     match free(workspace) {
         Some(free) if free < least => Err(Failure::new(
             Code::OutputLimit,
@@ -34,7 +43,15 @@ pub(super) fn check(settings: &Settings, workspace: &Path) -> Result<(), Failure
 
 /// Whether there is so little of it that the next step may be refused: less than twice what the runner leaves free.
 pub(super) fn is_short(settings: &Settings) -> bool {
-    free(&settings.workspaces_root).is_some_and(|free| free < settings.least_free.saturating_mul(2))
+    let root = &settings.workspaces_root;
+    free(root).is_some_and(|free| free < settings.least_free.saturating_mul(2))
+        || files(root).is_some_and(|files| {
+            Files {
+                free: files.free / 2,
+                ..files
+            }
+            .few()
+        })
 }
 
 /// Watches while a step runs, and tells `stop` when there is no room any more; answers with why. Is dropped when the
@@ -49,7 +66,42 @@ pub(super) async fn watch(settings: &Settings, workspace: &Path, stop: &Cancella
     }
 }
 
+/// How many files a file system may hold.
+struct Files {
+    free: u64,
+    all: u64,
+}
+
+impl Files {
+    /// Whether the last hundredth of them is being used up. Some file systems have no bound, and say 0.
+    fn few(&self) -> bool {
+        self.all > 0 && self.free < self.all / 100
+    }
+}
+
+fn files(workspace: &Path) -> Option<Files> {
+    let system = rustix::fs::statvfs(workspace).ok()?;
+    Some(Files {
+        free: system.f_favail,
+        all: system.f_files,
+    })
+}
+
 fn free(workspace: &Path) -> Option<u64> {
     let system = rustix::fs::statvfs(workspace).ok()?;
     Some(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_few_when_less_than_a_hundredth_is_left_of_them() {
+        let few = |free, all| Files { free, all }.few();
+        assert_eq!(
+            [few(99, 10_000), few(100, 10_000), few(0, 0)],
+            [true, false, false]
+        );
+    }
 }

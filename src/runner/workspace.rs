@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 
 use super::Settings;
-use super::process::{Bound, Credentials};
+use super::process::{self, Bound, Credentials};
 use crate::domain::attempt::Failure;
 use crate::domain::id::JobId;
 use crate::domain::job::Code;
@@ -152,6 +152,11 @@ impl Workspace {
     ) -> Result<Self, Failure> {
         let source = Source::look(directory, settings.no_repository).await?;
         let home = settings.workspaces_root.join(job.to_string());
+        // Whoever was frozen for longer than its lease meets the workspace of the next attempt here.
+        if bound.lease.as_ref().is_some_and(process::is_over) {
+            let error = io::Error::other("the lease passed before it could be made");
+            return Err(cannot_be_made(&home, &error));
+        }
         clear(settings, &home, bound).await?;
         let work = home.join("work");
         lay(&home, &work, settings.credentials).map_err(|error| cannot_be_made(&home, &error))?;
@@ -205,16 +210,28 @@ async fn clear(settings: &Settings, home: &Path, bound: &Bound) -> Result<(), Fa
 /// Deletes a workspace with everything in it, whatever a step made of it. No link is followed.
 pub(super) async fn remove(settings: &Settings, home: &Path, bound: &Bound) -> io::Result<()> {
     let quick = home.to_owned();
-    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(quick)).await?;
+    let removed = tokio::task::spawn_blocking(move || removed(quick)).await?;
     match removed {
         // Directories that are closed, or deeper than there may be open files.
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Tool::new(settings, home, bound).empty().await;
             let rest = home.to_owned();
-            tokio::task::spawn_blocking(move || std::fs::remove_dir_all(rest)).await?
+            tokio::task::spawn_blocking(move || self::removed(rest)).await?
         }
         _ => Ok(()),
     }
+}
+
+/// Stack for the removal of a tree: the library takes less than 200 bytes of it, and an open file, for each directory in
+/// another, and a step may make as many as it likes. Only what is used of it is taken.
+const STACK: usize = 512 * 1024 * 1024;
+
+fn removed(tree: PathBuf) -> io::Result<()> {
+    let thread = std::thread::Builder::new().stack_size(STACK);
+    let thread = thread.spawn(move || std::fs::remove_dir_all(tree))?;
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the removal panicked")))
 }
 
 fn lay(home: &Path, work: &Path, owner: Option<Credentials>) -> io::Result<()> {
@@ -253,4 +270,29 @@ fn cannot_be_made(home: &Path, error: &io::Error) -> Failure {
         Code::Workspace,
         format!("{path} could not be made: {error}; check WORKSPACES_ROOT and its owner"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_removed_however_deep_it_is() {
+        let scratch = tempfile::tempdir().unwrap();
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tree = scratch.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        let mut at = rustix::fs::open(&tree, flags, Mode::empty()).unwrap();
+        // What overflows the stack of the runtime's threads.
+        for _ in 0..18_000 {
+            rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+            at = rustix::fs::openat(&at, "d", flags, Mode::empty()).unwrap();
+        }
+        drop(at);
+        match removed(tree.clone()) {
+            Ok(()) => assert!(!tree.exists()),
+            // As deep as there may be open files: others remove it then.
+            Err(error) => assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::EMFILE as i32)),
+        }
+    }
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::app::environment;
+use crate::cli::database;
 use crate::config::Host;
 use crate::domain::environment::{Alias, DatabaseUrl};
 use crate::domain::seal::Keyring;
@@ -42,7 +43,11 @@ impl Ground {
         let data_dir = data_dir.canonicalize()?;
         let hold = Hold::take(&data_dir)?;
         let (cluster, database_url) = match given {
-            Some(url) => (None, url),
+            Some(url) => {
+                // Before anything is written there.
+                database::reach(&url, "orchestrator-dev", 2).await?.close().await;
+                (None, url)
+            }
             None => {
                 let (cluster, url) = private(&host, &hold)?;
                 (Some(cluster), url)
