@@ -23,7 +23,11 @@ impl Server {
             .local_addr()
             .unwrap()
             .port();
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/s3"));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/s3");
+        // However long it takes to come here from its index.
+        let installed = Command::new(&script).arg("install").status().unwrap();
+        assert!(installed.success());
+        let mut command = Command::new(script);
         command.arg(port.to_string()).env("PYTHONUNBUFFERED", "1");
         let program = Program::spawn(command);
         let endpoint = format!("http://127.0.0.1:{port}");
