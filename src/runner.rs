@@ -151,9 +151,13 @@ pub async fn run(settings: Settings, pool: Pool, url: DatabaseUrl, stop: Stop) {
                 if opened.elapsed() > LASTING {
                     pause = Backoff::default();
                 }
+                settings
+                    .alive
+                    .status("no session: the last one has lost its lease");
                 pause.wait(&stop.soft).await;
             }
             Err(error) => {
+                settings.alive.status(&format!("no session: {error}"));
                 tracing::warn!(error = %error, "no session could be opened; trying again");
                 pause.wait(&stop.soft).await;
             }

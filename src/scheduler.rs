@@ -59,6 +59,7 @@ pub async fn run(
             Ok(done) => {
                 if away {
                     tracing::info!("the database is back");
+                    alive.status("running");
                     away = false;
                 }
                 wait = until_next(&done, wait);
@@ -67,6 +68,7 @@ pub async fn run(
             Err(error) if away => tracing::debug!(error = %error, "still nothing could be done"),
             Err(error) => {
                 tracing::warn!(error = %error, "nothing could be done about what is due; trying again");
+                alive.status(&format!("nothing can be done: {error}"));
                 away = true;
             }
         }

@@ -34,7 +34,7 @@ pub(super) async fn project(pool: &Pool, alias: &str) -> anyhow::Result<ProjectI
 /// The reason, with what to do.
 pub(super) async fn refuse_lent(pool: Pool, stop: Stop) -> anyhow::Result<()> {
     let mut pause = Backoff::default();
-    let mut said = false;
+    let mut said = String::new();
     while !stop.soft.is_cancelled() {
         match store::database::lends_connections(&pool).await {
             Ok(false) => return Ok(()),
@@ -42,11 +42,14 @@ pub(super) async fn refuse_lent(pool: Pool, stop: Stop) -> anyhow::Result<()> {
                 stop.soft.cancel();
                 anyhow::bail!(LENT);
             }
-            Err(error) if !said => {
-                tracing::warn!("waiting: {error}");
-                said = true;
+            Err(error) => {
+                // Said once for each reason, not at every look.
+                let why = error.to_string();
+                if why != said {
+                    tracing::warn!("waiting: {why}");
+                    said = why;
+                }
             }
-            Err(_) => {}
         }
         pause.wait(&stop.soft).await;
     }

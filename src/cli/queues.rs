@@ -126,7 +126,7 @@ pub(super) struct Runners {
 
 #[derive(Subcommand, Debug)]
 enum RunnerAct {
-    /// Let a session finish its steps, claim nothing more, and end
+    /// Let a session claim nothing more, and end: its steps have RUNNER_DRAIN_SEC to finish, and then go back
     Drain {
         /// The session's id
         id: RunnerId,

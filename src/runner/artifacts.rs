@@ -38,6 +38,9 @@ pub(super) const MARKDOWN: &str = "text/markdown; charset=utf-8";
 pub(super) const PATCH: &str = "text/x-diff; charset=utf-8";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
+/// Longest that one look at what a stopped attempt leaves behind takes: a step can make one that never ends.
+const LAST: Duration = Duration::from_secs(60);
+
 /// Whose files are kept, and how.
 #[derive(Clone, Copy)]
 pub(super) struct Keeping<'a> {
@@ -199,12 +202,18 @@ impl Keeping<'_> {
         matches!(self.brake.reason(), None | Some(Reason::Cancelled))
     }
 
-    /// What bounds the keeping: what stops the attempt, unless it is stopped already.
+    /// What bounds the keeping: what stops the attempt, or [`LAST`] when it is stopped already.
     fn bound(&self) -> Bound {
-        match self.brake.reason() {
-            None => self.brake.bound(),
-            Some(_) => self.brake.bound_by(CancellationToken::new()),
+        if self.brake.reason().is_none() {
+            return self.brake.bound();
         }
+        let stop = CancellationToken::new();
+        let later = stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST).await;
+            later.cancel();
+        });
+        self.brake.bound_by(stop)
     }
 }
 

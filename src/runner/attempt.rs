@@ -274,9 +274,7 @@ impl Walk<'_> {
         };
         if failure.code == Code::Timeout && self.over_at.is_some_and(|at| at <= Instant::now()) {
             let seconds = self.spec.timeout_sec.unwrap_or_default();
-            let sentence = format!(
-                "The job's steps took longer than {seconds} s together; raise the job's timeout_sec."
-            );
+            let sentence = step::out_of_time(seconds);
             return Came::OutOfTime(Failure::new(Code::Timeout, sentence));
         }
         if record.needs_human {

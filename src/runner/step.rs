@@ -12,6 +12,7 @@ mod report;
 use std::time::Duration;
 
 use self::agent::Asking;
+pub(super) use self::failure::out_of_time;
 use self::program::Program;
 use super::Settings;
 use super::artifacts::Keeping;

@@ -6,6 +6,11 @@ use crate::domain::spec::StepSpec;
 use crate::runner::held::Reason;
 use crate::runner::process::{End, Outcome, Refusal, SpawnError};
 
+/// What is said when the job's own time is over.
+pub(in crate::runner) fn out_of_time(seconds: u32) -> String {
+    format!("The job's steps took longer than {seconds} s together; raise the job's timeout_sec.")
+}
+
 /// Why nothing was run.
 pub(super) fn not_started(error: &SpawnError) -> Failure {
     let code = match error.refusal {
@@ -16,10 +21,12 @@ pub(super) fn not_started(error: &SpawnError) -> Failure {
     Failure::new(code, error.to_string())
 }
 
-/// Why the step did not do what it should, as a sentence that says what to do.
+/// Why the step did not do what it should, as a sentence that says what to do. `of_all` are the seconds that the job's steps
+/// may take together, where less was left of them than the step's own time.
 pub(super) fn of(
     program: &str,
     step: &StepSpec,
+    of_all: Option<u32>,
     outcome: &Outcome,
     stopped: Option<Reason>,
 ) -> Option<Failure> {
@@ -50,10 +57,13 @@ pub(super) fn of(
         ),
         End::TimedOut => (
             Code::Timeout,
-            format!(
-                "`{program}` ran longer than {} s; raise timeout_sec or make it faster.",
-                step.timeout_sec
-            ),
+            match of_all {
+                Some(seconds) => out_of_time(seconds),
+                None => format!(
+                    "`{program}` ran longer than {} s; raise timeout_sec or make it faster.",
+                    step.timeout_sec
+                ),
+            },
         ),
         End::IdleTimedOut => (
             Code::IdleTimeout,

@@ -130,7 +130,7 @@ pub(super) async fn run(
             }
             record.failure = match full {
                 Some(full) if outcome.end == End::Stopped && brake.reason().is_none() => Some(full),
-                _ => failure::of(&name, step, &outcome, brake.reason()),
+                _ => failure::of(&name, step, of_all(step, place), &outcome, brake.reason()),
             };
             if outcome.oom_kills > 0 {
                 let killed = format!(
@@ -192,6 +192,13 @@ fn command_of(settings: &Settings, step: &StepSpec, place: &Place<'_>, program: 
         credentials: settings.credentials,
         wrapper: None,
     }
+}
+
+/// The seconds that the job's steps may take together, when less is left of them than the step's own time.
+fn of_all(step: &StepSpec, place: &Place<'_>) -> Option<u32> {
+    let own = Duration::from_secs(step.timeout_sec.into());
+    place.left.filter(|left| *left < own)?;
+    place.spec.timeout_sec
 }
 
 /// The host's limits, or the job's where they are lower.
