@@ -6,14 +6,16 @@ use chrono::{DateTime, Utc};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use strum::VariantNames;
 
+use crate::domain::problem;
+
 /// A point in time.
 ///
 /// # Errors
 ///
 /// What one looks like.
-pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn time(text: &str) -> Result<DateTime<Utc>, &'static str> {
     let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
-    time.map_err(|_| "a time is written with its zone, as 2030-01-01T02:00:00Z".to_owned())
+    time.map_err(|_| problem::TIME)
 }
 
 /// One of a few words; another is answered with all of them.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// What is no identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an id is 36 characters long, as 01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10")]
+#[error("{}", super::problem::ID)]
 pub struct InvalidId;
 
 macro_rules! ids {

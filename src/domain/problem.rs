@@ -90,6 +90,11 @@ fn misfit(error: serde_path_to_error::Error<serde_json::Error>) -> Violation {
     }
 }
 
+/// What a time looks like.
+pub const TIME: &str = "must be a time with its zone, as 2030-01-01T02:00:00Z";
+/// What an identifier looks like.
+pub const ID: &str = "must be an id of 36 characters, as 01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10";
+
 /// What libraries say of a number, a time or an id that cannot be read, as it is meant.
 #[must_use]
 pub fn plainly(said: &str) -> &str {
@@ -105,10 +110,8 @@ pub fn plainly(said: &str) -> &str {
         | "input is out of range"
         | "no possible date and time matching input"
         | "premature end of input"
-        | "trailing input" => "must be a time with its zone, as 2030-01-01T02:00:00Z",
-        _ if said.starts_with("UUID parsing failed") => {
-            "must be an id of 36 characters, as 01934f5a-7e1c-7c3a-9b1e-5f8d2a6c4e10"
-        }
+        | "trailing input" => TIME,
+        _ if said.starts_with("UUID parsing failed") => ID,
         other => other,
     }
 }

@@ -16,10 +16,10 @@ const LOOK: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 ///
-/// `output_limit`, when there is less than the runner leaves free.
+/// `output_limit`, when there is less than the runner leaves free, or no room for a hundredth of the files it may hold.
 pub(super) fn check(settings: &Settings, workspace: &Path) -> Result<(), Failure> {
     let least = settings.least_free;
-    if let Some(files) = files(workspace).filter(Files::few) {
+    if let Some(files) = files(workspace).filter(|files| files.few(1)) {
         return Err(Failure::new(
             Code::OutputLimit,
             format!(
@@ -41,17 +41,11 @@ pub(super) fn check(settings: &Settings, workspace: &Path) -> Result<(), Failure
     }
 }
 
-/// Whether there is so little of it that the next step may be refused: less than twice what the runner leaves free.
+/// Whether there is so little of it, or of files, that the next step may be refused: less than twice what is to be left.
 pub(super) fn is_short(settings: &Settings) -> bool {
     let root = &settings.workspaces_root;
     free(root).is_some_and(|free| free < settings.least_free.saturating_mul(2))
-        || files(root).is_some_and(|files| {
-            Files {
-                free: files.free / 2,
-                ..files
-            }
-            .few()
-        })
+        || files(root).is_some_and(|files| files.few(2))
 }
 
 /// Watches while a step runs, and tells `stop` when there is no room any more; answers with why. Is dropped when the
@@ -73,9 +67,9 @@ struct Files {
 }
 
 impl Files {
-    /// Whether the last hundredth of them is being used up. Some file systems have no bound, and say 0.
-    fn few(&self) -> bool {
-        self.all > 0 && self.free < self.all / 100
+    /// Whether fewer than so many hundredths of them are left. Some file systems have no bound, and say 0.
+    fn few(&self, hundredths: u64) -> bool {
+        self.all > 0 && self.free < self.all / 100 * hundredths
     }
 }
 
@@ -98,10 +92,8 @@ mod tests {
 
     #[test]
     fn files_are_few_when_less_than_a_hundredth_is_left_of_them() {
-        let few = |free, all| Files { free, all }.few();
-        assert_eq!(
-            [few(99, 10_000), few(100, 10_000), few(0, 0)],
-            [true, false, false]
-        );
+        let few = |free, all, hundredths| Files { free, all }.few(hundredths);
+        assert!(few(99, 10_000, 1) && few(199, 10_000, 2));
+        assert!(!few(100, 10_000, 1) && !few(0, 0, 1));
     }
 }
