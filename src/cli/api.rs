@@ -60,13 +60,16 @@ impl Api {
         )?;
         let keys = self.secrets.keyring().map_err(anyhow::Error::msg)?;
         let listener = listen(&self.api).await?;
-        // Nobody is answered before it is known, unless there is no database to ask.
+        // Nothing goes through before it is known; while there is no database to ask, callers are told that.
         let look = tokio::time::timeout(FIRST_LOOK, store::database::lends_connections(&pool));
         let lends = match stop.soft.run_until_cancelled(look).await {
             Some(Ok(Ok(lends))) => Some(lends),
             _ => None,
         };
         anyhow::ensure!(lends != Some(true), database::LENT);
+        if lends.is_none() {
+            pool.bar();
+        }
         let hints = Hints::start(pool.clone());
         let address = listener.local_addr()?;
         tokio::spawn({

@@ -27,17 +27,21 @@ pub(super) async fn project(pool: &Pool, alias: &str) -> anyhow::Result<ProjectI
 }
 
 /// Waits until the database answers, and then stops the service if what answers lends connections by
-/// the transaction.
+/// the transaction. Nothing else goes through `pool` before that is known.
 ///
 /// # Errors
 ///
 /// The reason, with what to do.
 pub(super) async fn refuse_lent(pool: Pool, stop: Stop) -> anyhow::Result<()> {
+    pool.bar();
     let mut pause = Backoff::default();
     let mut said = String::new();
     while !stop.soft.is_cancelled() {
         match store::database::lends_connections(&pool).await {
-            Ok(false) => return Ok(()),
+            Ok(false) => {
+                pool.unbar();
+                return Ok(());
+            }
             Ok(true) => {
                 stop.soft.cancel();
                 anyhow::bail!(LENT);

@@ -6,7 +6,9 @@
 //! stays here for the next. One that was left in the middle of something goes back to the driver's pool, which sees to it.
 
 use std::fmt;
+use std::io;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,7 @@ const ANSWER: Duration = Duration::from_secs(75);
 pub struct Pool {
     all: PgPool,
     front: Arc<Mutex<Front>>,
+    barred: Arc<AtomicBool>,
 }
 
 /// What is kept in front of the driver's pool.
@@ -76,6 +79,27 @@ impl Pool {
         Self {
             all,
             front: Arc::new(Mutex::new(front)),
+            barred: Arc::default(),
+        }
+    }
+
+    /// Lends nothing until [`Pool::unbar`]: whoever asks is told that the database is not available.
+    pub fn bar(&self) {
+        self.barred.store(true, Ordering::Relaxed);
+    }
+
+    /// Lends from now on.
+    pub fn unbar(&self) {
+        self.barred.store(false, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> sqlx::Result<()> {
+        match self.barred.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(sqlx::Error::Io(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "it is not known yet whether what leads to it keeps connections apart",
+            ))),
         }
     }
 
@@ -99,6 +123,7 @@ impl Pool {
     ///
     /// The driver's, when there is no connection to be had.
     pub async fn begin(&self) -> sqlx::Result<PgTransaction<'static>> {
+        self.check()?;
         let _waiting = self.wait();
         #[expect(clippy::disallowed_methods, reason = "what `app` calls")]
         let transaction = PgPool::begin(&self.all);
@@ -111,6 +136,7 @@ impl Pool {
     ///
     /// The driver's, when there is none to be had.
     pub async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        self.check()?;
         let _waiting = self.wait();
         self.all.acquire().await
     }
@@ -144,6 +170,7 @@ impl Pool {
     ///
     /// The driver's, when there is none to be had.
     pub async fn lend(&self) -> sqlx::Result<Lent<'_>> {
+        self.check()?;
         loop {
             let spare = {
                 let mut front = self.front();

@@ -21,16 +21,14 @@ struct Pooler {
 
 impl Pooler {
     fn start(database: &Database, mode: &str, more: &str) -> Self {
+        Self::start_at(free_port(), database, mode, more)
+    }
+
+    fn start_at(port: u16, database: &Database, mode: &str, more: &str) -> Self {
         let directory = scratch();
         let url = url::Url::parse(database.url.expose()).unwrap();
         let socket = url.query_pairs().find(|(key, _)| key == "host").unwrap().1;
         let name = url.path().trim_start_matches('/');
-        // Taken and let go: nobody else on this machine asks for it in between.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
         let settings = format!(
             "[databases]\n{name} = host={socket} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir =\nauth_type = any\npool_mode = {mode}\nmax_client_conn = 200\n{more}\n"
@@ -46,6 +44,12 @@ impl Pooler {
             _directory: directory,
         }
     }
+}
+
+/// Taken and let go: nobody else on this machine asks for it in between.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// PgBouncer refuses to run as root, and the server's socket is its user's only.
@@ -81,6 +85,12 @@ fn environment<'a>(pooler: &'a Pooler, workspaces: &'a str) -> Vec<(&'a str, &'a
     ]
 }
 
+/// Where the API that said this listens.
+fn address(said: &str) -> &str {
+    let (_, rest) = said.rsplit_once("http.address=").unwrap();
+    rest.split_whitespace().next().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_pooler_in_session_mode_a_job_runs_to_its_end_and_hints_arrive() {
     let database = database().await;
@@ -104,13 +114,7 @@ async fn behind_a_pooler_in_session_mode_a_job_runs_to_its_end_and_hints_arrive(
     }
     let mut api = Program::start(&["api", "--bind", "127.0.0.1:0"], &environment);
     let said = api.hear("API listening");
-    let address = said
-        .rsplit_once("http.address=")
-        .unwrap()
-        .1
-        .split(' ')
-        .next()
-        .unwrap();
+    let address = address(&said);
     let mut runner = Program::start(&["runner"], &environment);
     runner.hear("runner session open");
     let mut scheduler = Program::start(&["scheduler"], &environment);
@@ -163,6 +167,45 @@ async fn behind_a_pooler_in_transaction_mode_every_service_and_command_refuses_w
     ] {
         refused_behind(more).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_through_such_a_pooler_that_comes_after_the_service() {
+    let database = database().await;
+    let port = free_port();
+    let name = url::Url::parse(database.url.expose()).unwrap().path().to_owned();
+    let url = format!("postgresql://postgres@127.0.0.1:{port}{name}");
+    let environment = [
+        ("DATABASE_URL", url.as_str()),
+        ("PROJECT_ALIASES", "demo=/srv/demo"),
+        ("WEBHOOK_TOKENS", "sesame=*"),
+    ];
+    let mut api = Program::start(&["api", "--bind", "127.0.0.1:0"], &environment);
+    let said = api.hear("API listening");
+    let address = address(&said);
+    // It takes two connections to see it: for as long as there is one nobody is answered by way of it.
+    let one = Pooler::start_at(port, &database, "transaction", "max_client_conn = 1");
+    api.hear("no more connections");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::new();
+    let asked = http
+        .get(format!("http://{address}/api/v1/jobs"))
+        .bearer_auth("sesame")
+        .send();
+    let answer = asked.await.unwrap();
+    assert_eq!(answer.status(), 503);
+    drop(one);
+    let _pooler = Pooler::start_at(port, &database, "transaction", "default_pool_size = 20");
+    let status = api.end();
+    let said = api.said();
+    assert!(
+        !status.success() && said.contains("pool_mode = session"),
+        "{said}"
+    );
+    // The environment is brought into the tables as soon as they can be reached.
+    let pool = database.pool();
+    assert_eq!(ask(&pool, "select count(*) from project").await, "0");
+    assert_eq!(ask(&pool, "select count(*) from token").await, "0");
 }
 
 async fn refused_behind(more: &str) {
