@@ -54,13 +54,18 @@ impl Bases {
             .filter_map(Option::as_deref)
     }
 
-    /// Deletes the groups of a keeper that has ended.
-    pub(super) fn forget(&self, keeper: Pid) {
+    /// Deletes the groups of a keeper that has ended; answers whether they are gone. They are not while somebody is in one.
+    pub(super) fn forget(&self, keeper: Pid) -> bool {
         let name = name(Pid::this(), keeper);
+        let mut gone = true;
         for base in self.each() {
             // In the second version it is one group under three names.
-            let _ = fs::remove_dir(base.join(&name));
+            gone &= match fs::remove_dir(base.join(&name)) {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
         }
+        gone
     }
 }
 

@@ -84,6 +84,8 @@ struct Supervisor {
     runner: Option<OwnedFd>,
     ends: SignalFd,
     keepers: HashSet<Pid>,
+    /// Keepers that have ended and whose groups are not empty yet: one that was killed leaves its step there.
+    ended: HashSet<Pid>,
     bases: Bases,
 }
 
@@ -93,6 +95,7 @@ impl Supervisor {
             runner: Some(runner),
             ends,
             keepers: HashSet::new(),
+            ended: HashSet::new(),
             bases: Bases::find(),
         }
     }
@@ -146,7 +149,10 @@ impl Supervisor {
         };
         for socket in fds {
             match fork::fork() {
-                Ok(ForkResult::Parent { child }) => drop(self.keepers.insert(child)),
+                Ok(ForkResult::Parent { child }) => {
+                    self.ended.remove(&child);
+                    self.keepers.insert(child);
+                }
                 Ok(ForkResult::Child) => {
                     self.runner = None;
                     return Ok(Some(keeper::keep(socket.into(), &self.ends, &self.bases)));
@@ -177,14 +183,14 @@ impl Supervisor {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
                 Ok(status) => {
                     let keeper = status.pid().filter(|pid| self.keepers.remove(pid));
-                    if let Some(keeper) = keeper {
-                        self.bases.forget(keeper);
-                    }
+                    self.ended.extend(keeper);
                     badly |= !matches!(status, WaitStatus::Exited(_, 0)) || keeper.is_none();
                 }
                 Err(_) => {}
             }
         }
+        let bases = &self.bases;
+        self.ended.retain(|keeper| !bases.forget(*keeper));
         if badly {
             self.sweep();
         }

@@ -167,11 +167,14 @@ async fn control_groups_hold_a_step_and_go_with_their_supervisor() {
     let (_, printed) = run_until(&supervisor, storm, NEVER).await;
     assert_eq!(printed.text(), "", "the shell ends when it cannot fork");
     drop(supervisor);
-    super::eventually("the groups are deleted", || {
-        ["memory", "pids", "cpu", ""]
-            .iter()
-            .all(|hierarchy| find(&Path::new("/sys/fs/cgroup").join(hierarchy), &name).is_none())
-    });
+    super::eventually("the groups are deleted", || gone(&name));
+}
+
+/// Whether there is no group of this name.
+pub(super) fn gone(name: &str) -> bool {
+    ["memory", "pids", "cpu", ""]
+        .iter()
+        .all(|hierarchy| find(&Path::new("/sys/fs/cgroup").join(hierarchy), name).is_none())
 }
 
 /// A directory of this name, some levels below.

@@ -9,6 +9,7 @@ use orchestrator::runner::process::{self, Bound, Chunk, Command, End, Limits, li
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::confinement::gone;
 use super::{NEVER, eventually, mark, marked, run, run_until, shell, supervisor};
 
 /// Leaves a daemon behind: another session, another group, another parent, deaf to TERM. Its streams are
@@ -75,20 +76,29 @@ async fn a_keeper_that_is_killed_takes_its_step_along() {
     let mark = mark();
     let supervisor = supervisor();
     let (output, mut chunks) = mpsc::channel::<Chunk>(4);
-    let step = shell(&format!("{DAEMON} echo $PPID; sleep 100"), &[&mark]);
+    let step = shell(
+        &format!("{DAEMON} cat /proc/self/cgroup; echo $PPID; sleep 100"),
+        &[&mark],
+    );
     let killing = async {
         let has_pid = |said: &str| said.lines().any(|line| line.parse::<i32>().is_ok());
         let said = heard(&mut chunks, |said| said.contains("alive") && has_pid(said)).await;
         let keeper = said.lines().find_map(|line| line.parse().ok()).unwrap();
         kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
         while chunks.recv().await.is_some() {}
+        said
     };
-    let (outcome, ()) = tokio::join!(
+    let (outcome, said) = tokio::join!(
         process::run(&supervisor, step, output, CancellationToken::new()),
         killing
     );
     assert_eq!(outcome.unwrap().end, End::Unwatched);
     eventually("the daemon and its program end", || marked(&mark).is_empty());
+    // A host, or a user, may have no groups to write.
+    if let Some((_, name)) = said.split_once("/orchestrator-") {
+        let name = format!("orchestrator-{}", name.lines().next().unwrap());
+        eventually("its groups are deleted", || gone(&name));
+    }
     let (outcome, _) = run_until(&supervisor, shell("exit 5", &[]), NEVER).await;
     assert_eq!(
         outcome.unwrap().end,
