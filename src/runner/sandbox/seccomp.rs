@@ -56,11 +56,19 @@ const DENIED: &[i64] = &[
     libc::SYS_io_uring_register,
 ];
 
-/// `clone3` hides its flags in memory; the C library takes its absence for an older kernel, and `clone`.
-const CLONE3: u32 = libc::SYS_clone3 as u32;
+/// They hide their flags in memory; whoever calls them takes their absence for an older kernel, and `clone` or `openat`.
+const HIDING: [u32; 2] = [libc::SYS_clone3 as u32, libc::SYS_openat2 as u32];
 /// The first number of the second table of x86-64, in which everything has a second name.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
+
+/// The modes by which a program lends its owner's rights.
+const LENDING: [u64; 2] = [libc::S_ISUID as u64, libc::S_ISGID as u64];
+/// The flags by which a file is made that was not there.
+const MAKING: [u64; 2] = [
+    libc::O_CREAT as u64,
+    (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64,
+];
 
 /// The filter as the kernel takes it.
 ///
@@ -85,10 +93,9 @@ pub(super) fn filter() -> Result<Vec<u8>, String> {
 }
 
 fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
-    let masked = |argument, bits: u64| {
-        let any_of = SeccompCmpOp::MaskedEq(bits);
-        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, any_of, bits)
-            .and_then(|condition| SeccompRule::new(vec![condition]))
+    let any_of = |argument, bits: u64| {
+        let masked = SeccompCmpOp::MaskedEq(bits);
+        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, masked, bits)
     };
     let equal = |argument, value: u64| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
@@ -97,19 +104,42 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         DENIED.iter().map(|number| (*number, Vec::new())).collect();
     let new_user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
-    rules.insert(libc::SYS_clone, vec![masked(0, new_user)?]);
+    rules.insert(
+        libc::SYS_clone,
+        vec![SeccompRule::new(vec![any_of(0, new_user)?])?],
+    );
     // Typing into a terminal that is not the step's own.
     rules.insert(
         libc::SYS_ioctl,
         vec![equal(1, libc::TIOCSTI)?, equal(1, libc::TIOCLINUX)?],
     );
     // Programs that lend their owner's rights to whoever runs them on the host.
-    let (suid, sgid) = (u64::from(libc::S_ISUID), u64::from(libc::S_ISGID));
-    rules.insert(libc::SYS_fchmod, vec![masked(1, suid)?, masked(1, sgid)?]);
-    rules.insert(libc::SYS_fchmodat, vec![masked(2, suid)?, masked(2, sgid)?]);
-    rules.insert(libc::SYS_fchmodat2, vec![masked(2, suid)?, masked(2, sgid)?]);
+    let lends = |mode| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        LENDING
+            .iter()
+            .map(|bits| SeccompRule::new(vec![any_of(mode, *bits)?]))
+            .collect()
+    };
+    // Where no file is made, the mode is whatever was left in its place.
+    let makes = |flags, mode| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        let both = LENDING
+            .iter()
+            .flat_map(|bits| MAKING.iter().map(|making| (*bits, *making)));
+        both.map(|(bits, making)| SeccompRule::new(vec![any_of(flags, making)?, any_of(mode, bits)?]))
+            .collect()
+    };
+    rules.insert(libc::SYS_fchmod, lends(1)?);
+    rules.insert(libc::SYS_fchmodat, lends(2)?);
+    rules.insert(libc::SYS_fchmodat2, lends(2)?);
+    rules.insert(libc::SYS_mknodat, lends(2)?);
+    rules.insert(libc::SYS_openat, makes(2, 3)?);
     #[cfg(target_arch = "x86_64")]
-    rules.insert(libc::SYS_chmod, vec![masked(1, suid)?, masked(1, sgid)?]);
+    {
+        rules.insert(libc::SYS_chmod, lends(1)?);
+        rules.insert(libc::SYS_creat, lends(1)?);
+        rules.insert(libc::SYS_mknod, lends(1)?);
+        rules.insert(libc::SYS_open, makes(1, 2)?);
+    }
     Ok(rules)
 }
 
@@ -133,7 +163,10 @@ fn preamble() -> Vec<sock_filter> {
         jf: 0,
         k: 0,
     };
-    let mut instructions = vec![load_number, jump(libc::BPF_JEQ, CLONE3), enosys.clone()];
+    let mut instructions = vec![load_number];
+    for hiding in HIDING {
+        instructions.extend([jump(libc::BPF_JEQ, hiding), enosys.clone()]);
+    }
     #[cfg(target_arch = "x86_64")]
     instructions.extend([jump(libc::BPF_JGE, X32), enosys]);
     instructions

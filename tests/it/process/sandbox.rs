@@ -384,6 +384,27 @@ for bits in (0o4755, 0o2755):
         print("chmod", oct(bits))
     except PermissionError:
         pass
+# Nor that of a file that is made with it; without it files are made as ever.
+CREAT, REGULAR = 0o100 | 0o1, 0o100000
+for bits in (0o4755, 0o2755, 0o755):
+    for name, number, *arguments in (
+        ("open", 2, b"made", CREAT, bits),
+        ("openat", 257, -100, b"made", CREAT, bits),
+        ("tmpfile", 257, -100, b".", 0o20200002, bits),
+        ("creat", 85, b"made", bits),
+        ("mknod", 133, b"made", REGULAR | bits, 0),
+        ("mknodat", 259, -100, b"made", REGULAR | bits, 0),
+    ):
+        done = libc.syscall(number, *arguments)
+        if (done >= 0) != (bits == 0o755):
+            print(name, oct(bits), done, errno.errorcode.get(ctypes.get_errno()))
+        if os.path.exists("made"):
+            os.remove("made")
+# What hides the mode in memory is not there, as in older kernels.
+if libc.syscall(437, -100, b".", 0, 24) != -1 or ctypes.get_errno() != errno.ENOSYS:
+    print("openat2")
+# Where nothing is made the mode is whatever was left in its place.
+os.close(libc.syscall(257, -100, b".", 0, 0o4755))
 "#;
     let job = ground.submit(&["python3", "-c", script]).await;
     let (end, said) = (ground.end(job).await, ground.log(job, "stdout").await);
