@@ -92,16 +92,6 @@ impl Keeping<'_> {
             let line = format!("the patch leaves out {count} file(s) that their owner may not read: {names}");
             log.say(place.position, &line).await;
         }
-        if patch.size > self.settings.artifact_limit {
-            return Err(Failure::new(
-                Code::OutputLimit,
-                format!(
-                    "The step's patch has {} MB, and {} are the most that is kept: change less, let .gitignore name what is built, or raise MAX_ARTIFACT_MB.",
-                    patch.size / 1_000_000,
-                    self.settings.artifact_limit / 1_000_000
-                ),
-            ));
-        }
         match scan::finds(place.workspace, &patch, self.settings, secrets, &self.bound()).await? {
             None => Ok(Some(patch)),
             Some(file) => Err(Failure::new(

@@ -48,14 +48,28 @@ pub(super) fn is_short(settings: &Settings) -> bool {
         || files(root).is_some_and(|files| files.few(2))
 }
 
-/// Watches while a step runs, and tells `stop` when there is no room any more; answers with why. Is dropped when the
-/// step has ended.
-pub(super) async fn watch(settings: &Settings, workspace: &Path, stop: &CancellationToken) -> Failure {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        if let Err(failure) = check(settings, workspace) {
+/// Waits for what is `running`, and tells `stop` when there is no room any more; answers with how it ended, and with why
+/// it was told to.
+pub(super) async fn watch<T>(
+    settings: &Settings,
+    workspace: &Path,
+    stop: &CancellationToken,
+    running: impl Future<Output = T>,
+) -> (T, Option<Failure>) {
+    let mut running = std::pin::pin!(running);
+    let full = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Err(failure) = check(settings, workspace) {
+                return failure;
+            }
+        }
+    };
+    tokio::select! {
+        ended = &mut running => (ended, None),
+        failure = full => {
             stop.cancel();
-            return failure;
+            (running.await, Some(failure))
         }
     }
 }

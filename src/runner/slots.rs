@@ -11,7 +11,7 @@ use crate::app::gather::{Company, Going, Last, Present};
 
 /// Most jobs one claim takes.
 ///
-/// Planning costs each claim 1.5 ms, whatever it takes; beyond this, claims and settles no longer go side by side.
+/// A claim costs something before its first job; beyond this that is little, and claims and settles no longer go side by side.
 const CLAIM: usize = 500;
 
 /// Time between two looks at whether a full runner still goes on.

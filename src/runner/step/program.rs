@@ -90,18 +90,14 @@ pub(super) async fn run(
     };
     let (output, mut chunks) = mpsc::channel(ON_THE_WAY);
     let stop = brake.token().child_token();
-    let mut full = None;
-    let running = async {
-        let bound = brake.bound_by(stop.clone());
-        let running = process::run(&settings.supervisor, command, output, bound);
-        let mut running = std::pin::pin!(running);
-        tokio::select! {
-            ended = &mut running => return ended,
-            failure = room::watch(settings, place.workspace.path(), &stop) => full = Some(failure),
-        }
-        running.await
-    };
-    let (ended, kept) = match ear {
+    let running = process::run(
+        &settings.supervisor,
+        command,
+        output,
+        brake.bound_by(stop.clone()),
+    );
+    let running = room::watch(settings, place.workspace.path(), &stop, running);
+    let ((ended, full), kept) = match ear {
         None => tokio::join!(running, log.keep(place.position, chunks)),
         Some(ear) => {
             let (on, heard) = mpsc::channel(1);

@@ -1,4 +1,4 @@
-# apply.sh BASE: brings the patch on standard input, which is against BASE, into `work`. What is there already
+# apply.sh BASE MOST: brings the patch on standard input, which is against BASE, into `work`. What is there already
 # stays; where both changed the same lines, nothing is changed and the exit code is 3.
 refuse() {
     echo "$1" >&2
@@ -21,4 +21,4 @@ merged=$(git merge-tree --write-tree --name-only --no-messages "$one" "$other") 
     refuse "The patch and the workspace change the same lines of: $(printf '%s' "$merged" | tail -n +2 | head -c 500 | tr '\n' ' ')"
 (cd work && git read-tree -u -m "$ours" "$merged") 2>complaint ||
     refuse "The patch cannot be written to the workspace: $(head -c 500 complaint)"
-differ "$1"
+differ "$1" "$2"

@@ -21,10 +21,22 @@ begin_base() {
 
 no_files() { git hash-object -w -t tree /dev/null; }
 
-# Writes what differs between $1 and what was taken last to `patch.diff`.
+# Writes what differs between $1 and what was taken last to `patch.diff`. Where that is more than $2 blocks of 512
+# bytes the exit code is 4: hard links of one file may make far more of it than there is in `work`.
 differ() {
     rm -f patch.diff
-    git diff-index -p --cached --binary --full-index -M --no-color --no-ext-diff --no-textconv \
-        --src-prefix=a/ --dst-prefix=b/ "${1:-$(no_files)}" -- >patch.diff
+    from=${1:-$(no_files)}
+    differed=0
+    (
+        ulimit -f "$2"
+        exec git diff-index -p --cached --binary --full-index -M --no-color --no-ext-diff --no-textconv \
+            --src-prefix=a/ --dst-prefix=b/ "$from" -- >patch.diff
+    ) || differed=$?
+    # SIGXFSZ, as a shell tells it.
+    case $differed in
+    0) ;;
+    153) exit 4 ;;
+    *) exit "$differed" ;;
+    esac
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::super::process::{self, Bound, Chunk, Command, End, Limits, SpawnError, Stream};
-use super::super::{Settings, sandbox};
+use super::super::{Settings, room, sandbox};
 use crate::domain::attempt::Failure;
 use crate::domain::job::Code;
 
@@ -81,27 +81,42 @@ impl<'a> Tool<'a> {
     /// Takes these paths, each ended by NUL, as they are now; those in the first `gone` bytes are no more.
     /// Writes what differs from `base` to `patch.diff`.
     pub(super) async fn snapshot(&self, base: &str, gone: usize, paths: Vec<u8>) -> Result<(), Failure> {
-        let gone = gone.to_string();
-        self.run(SNAPSHOT, &[base, &gone], Some(paths)).await.map(drop)
+        let (most, gone) = (self.blocks(), gone.to_string());
+        self.run(SNAPSHOT, &[base, &most, &gone], Some(paths))
+            .await
+            .map(drop)
     }
 
     /// Prints what differs from `base` to `output`, with every file as text. Nobody has to hear it to its end.
     pub(super) async fn text(&self, base: &str, output: mpsc::Sender<Chunk>) -> Result<(), Failure> {
-        let command = self.command(TEXT, &[base], None)?;
-        let ended = process::run(&self.settings.supervisor, command, output, self.bound.clone()).await;
-        judge(ended.map(|outcome| outcome.end), "")
+        let ended = self.watched(self.command(TEXT, &[base], None)?, output).await?;
+        self.judge(ended, "")
     }
 
     /// Brings a patch against `base` into the workspace.
     pub(super) async fn apply(&self, base: &str, patch: Vec<u8>) -> Result<(), Failure> {
-        self.run(APPLY, &[base], Some(patch)).await.map(drop)
+        self.run(APPLY, &[base, &self.blocks()], Some(patch))
+            .await
+            .map(drop)
     }
 
     /// Deletes what is in a workspace as far as that can be done.
     pub(super) async fn empty(&self) {
-        if let Err(failure) = self.run(EMPTY, &[], None).await {
+        let emptied = async {
+            let command = self.command(EMPTY, &[], None)?;
+            let (output, _) = mpsc::channel(1);
+            // However little room there is: this makes some.
+            let ended = process::run(&self.settings.supervisor, command, output, self.bound.clone()).await;
+            self.judge(ended.map(|outcome| outcome.end), "")
+        };
+        if let Err(failure) = emptied.await {
             tracing::debug!(home = %self.home.display(), error = %failure.message, "a workspace is not empty yet");
         }
+    }
+
+    /// The largest patch, in the unit of `ulimit -f`.
+    fn blocks(&self) -> String {
+        (self.settings.artifact_limit / 512 + 1).to_string()
     }
 
     async fn run(
@@ -111,12 +126,7 @@ impl<'a> Tool<'a> {
         stdin: Option<Vec<u8>>,
     ) -> Result<Vec<u8>, Failure> {
         let (output, mut chunks) = mpsc::channel(64);
-        let running = process::run(
-            &self.settings.supervisor,
-            self.command(script, arguments, stdin)?,
-            output,
-            self.bound.clone(),
-        );
+        let running = self.watched(self.command(script, arguments, stdin)?, output);
         let reading = async {
             let (mut said, mut complaint) = (Vec::new(), Vec::new());
             while let Some(chunk) = chunks.recv().await {
@@ -131,11 +141,59 @@ impl<'a> Tool<'a> {
         };
         let (ended, (said, complaint)) = tokio::join!(running, reading);
         let complaint = String::from_utf8_lossy(&complaint).trim().replace('\n', " ");
-        judge(ended.map(|outcome| outcome.end), &complaint)?;
+        self.judge(ended?, &complaint)?;
         match said.len() < ANSWER {
             true => Ok(said),
             false => Err(failed("more changed than can be listed")),
         }
+    }
+
+    /// How a script ends that is stopped when the disk has no room any more.
+    ///
+    /// # Errors
+    ///
+    /// `output_limit`, when it was stopped for that.
+    async fn watched(
+        &self,
+        command: Command,
+        output: mpsc::Sender<Chunk>,
+    ) -> Result<Result<End, SpawnError>, Failure> {
+        let stop = self.bound.stop.child_token();
+        let bound = Bound {
+            stop: stop.clone(),
+            ..self.bound.clone()
+        };
+        let running = process::run(&self.settings.supervisor, command, output, bound);
+        let (ended, full) = room::watch(self.settings, self.home, &stop, running).await;
+        let ended = ended.map(|outcome| outcome.end);
+        match (full, &ended) {
+            (Some(full), Ok(End::Stopped)) if !self.bound.stop.is_cancelled() => Err(full),
+            _ => Ok(ended),
+        }
+    }
+
+    /// What the end of a script means.
+    fn judge(&self, ended: Result<End, SpawnError>, complaint: &str) -> Result<(), Failure> {
+        match ended {
+            Ok(End::Exited(0)) => Ok(()),
+            Ok(End::Exited(3)) => Err(Failure::new(Code::PatchApplyFailed, complaint)),
+            Ok(End::Exited(4)) => Err(self.too_large()),
+            Ok(End::Exited(127)) => Err(failed("git is not installed on the runner's host")),
+            Ok(End::Stopped) => Err(failed("it was stopped")),
+            Ok(End::TimedOut) => Err(failed("it took more than half an hour")),
+            Ok(_) => Err(failed(complaint)),
+            Err(error) => Err(failed(&error.to_string())),
+        }
+    }
+
+    fn too_large(&self) -> Failure {
+        let most = self.settings.artifact_limit / 1_000_000;
+        Failure::new(
+            Code::OutputLimit,
+            format!(
+                "The step's patch has more than {most} MB, which are the most that is kept: change less, let .gitignore name what is built, or raise MAX_ARTIFACT_MB."
+            ),
+        )
     }
 
     fn command(&self, script: &str, arguments: &[&str], stdin: Option<Vec<u8>>) -> Result<Command, Failure> {
@@ -170,19 +228,6 @@ impl<'a> Tool<'a> {
             credentials: self.settings.credentials,
             wrapper,
         })
-    }
-}
-
-/// What the end of a script means.
-fn judge(ended: Result<End, SpawnError>, complaint: &str) -> Result<(), Failure> {
-    match ended {
-        Ok(End::Exited(0)) => Ok(()),
-        Ok(End::Exited(3)) => Err(Failure::new(Code::PatchApplyFailed, complaint)),
-        Ok(End::Exited(127)) => Err(failed("git is not installed on the runner's host")),
-        Ok(End::Stopped) => Err(failed("it was stopped")),
-        Ok(End::TimedOut) => Err(failed("it took more than half an hour")),
-        Ok(_) => Err(failed(complaint)),
-        Err(error) => Err(failed(&error.to_string())),
     }
 }
 

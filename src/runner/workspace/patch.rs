@@ -68,7 +68,8 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// `workspace`, when git cannot tell.
+    /// `output_limit`, when it is larger than what is kept of a step, or the disk has no room for it; `workspace`, when git
+    /// cannot tell.
     pub(in crate::runner) async fn patch(
         &self,
         settings: &Settings,
@@ -81,7 +82,14 @@ impl Workspace {
             return Ok(None);
         }
         let tool = Tool::new(settings, &self.home, bound).bare(self.bare);
-        let left_out = self.snapshot(&tool, origin).await?;
+        let left_out = match self.snapshot(&tool, origin).await {
+            Ok(left_out) => left_out,
+            Err(failure) => {
+                // As much of it as there was room for.
+                let _ = std::fs::remove_file(self.home.join("patch.diff"));
+                return Err(failure);
+            }
+        };
         let size = match open(&self.home, "patch.diff") {
             Ok(file) => file.metadata().map_err(|error| unreadable(&error))?.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -74,6 +74,35 @@ async fn a_step_that_fills_the_disk_is_ended_before_it_is_full() {
 }
 
 #[tokio::test]
+async fn a_patch_for_which_there_is_no_room_is_ended_before_the_disk_is_full() {
+    let Some(disk) = Disk::mount("64m") else {
+        return;
+    };
+    let workspaces = disk.0.join("workspaces");
+    let environment = [
+        ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
+        ("WORKSPACES_MIN_FREE_MB", "20"),
+        ("MAX_ARTIFACT_MB", "100000"),
+    ];
+    let Some(ground) = Ground::sandboxed(&environment).await else {
+        return;
+    };
+    // Little in the workspace, and ten times that in a patch, which names each link with all that is behind it.
+    let links =
+        "head -c 5000000 /dev/urandom > large; for n in 1 2 3 4 5 6 7 8 9; do ln large l$n; done; echo made";
+    let job = ground.submit(&sh(links, &[])).await;
+    assert_eq!(ground.end(job).await, "failed output_limit");
+    assert_eq!(ground.log(job, "stdout").await, "made\n");
+    let message = ask(
+        &ground.pool,
+        &format!("select message from job where id = '{job}'"),
+    )
+    .await;
+    assert!(message.contains("WORKSPACES_MIN_FREE_MB"), "{message}");
+    assert!(!workspaces.join(job.to_string()).join("patch.diff").exists());
+}
+
+#[tokio::test]
 async fn nothing_is_begun_where_there_is_no_room() {
     let Some(ground) = Ground::sandboxed(&[("WORKSPACES_MIN_FREE_MB", "100000000")]).await else {
         return;

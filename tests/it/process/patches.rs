@@ -372,15 +372,31 @@ async fn a_patch_that_is_too_large_is_not_kept_and_the_step_says_so() {
     let Some(ground) = Ground::sandboxed(&[("MAX_ARTIFACT_MB", "1")]).await else {
         return;
     };
-    let (job, end) = ground
-        .steps(&[("large", "head -c 3000000 /dev/urandom > large", json!({}))])
+    // Also where what is changed is not: hard links of it are files of their own in a patch.
+    let linked =
+        "head -c 300000 /dev/urandom > large; n=0; while [ $n -lt 9 ]; do n=$((n + 1)); ln large l$n; done";
+    for change in ["head -c 3000000 /dev/urandom > large", linked] {
+        let (job, end) = ground.steps(&[("large", change, json!({}))]).await;
+        assert_eq!(end, "failed output_limit");
+        let message = ask(
+            &ground.pool,
+            &format!("select message from job where id = '{job}'"),
+        )
         .await;
-    assert_eq!(end, "failed output_limit");
-    let message = ask(
-        &ground.pool,
-        &format!("select message from job where id = '{job}'"),
-    )
-    .await;
-    assert!(message.contains("raise MAX_ARTIFACT_MB"), "{message}");
-    assert!(!ground.artifact_path(job, "steps/large/patch.diff").exists());
+        assert!(message.contains("raise MAX_ARTIFACT_MB"), "{message}");
+        assert!(!ground.artifact_path(job, "steps/large/patch.diff").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_by_a_name_that_git_reads_holds_up_nobody() {
+    let Some(ground) = Ground::sandboxed(&[]).await else {
+        return;
+    };
+    let pipes = "mkdir -p in/.git/objects in/.git/refs; echo kept > in/kept
+        mkfifo .gitignore .gitattributes .gitmodules in/.gitignore in/.gitattributes in/.git/HEAD in/.git/config";
+    let (job, end) = ground.steps(&[("pipes", pipes, json!({}))]).await;
+    assert_eq!(end, "succeeded");
+    let patch = String::from_utf8_lossy(&ground.artifact(job, "steps/pipes/patch.diff")).into_owned();
+    assert!(patch.contains("b/in/kept"), "{patch}");
 }
