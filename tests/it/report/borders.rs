@@ -11,7 +11,7 @@ use orchestrator::domain::id::JobId;
 use orchestrator::domain::job::Code;
 use orchestrator::domain::spec::JobSpec;
 use orchestrator::store::{Pool, database as pools, project};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::roll_up_all;
 use super::sums::{end, session};
@@ -224,4 +224,44 @@ async fn jobs_that_were_cancelled_while_blocked_or_retried_by_hand_are_counted_a
     assert_eq!(of(waiting).await, "cancelled 1 cancelled f");
     assert_eq!(of(blocked).await, "cancelled 0 cancelled t");
     assert_eq!(ask(&pool, "select count(*) from report.queue_depth").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waits_is_reported_with_what_it_waits_for() {
+    let database = database().await;
+    let pool = database.pool();
+    project::put(&pool, "web", "/srv/web", "administrator")
+        .await
+        .unwrap();
+    let (hints, caller) = (Hints::default(), Caller::operator("test"));
+    let put = async |more: Value| {
+        let mut spec =
+            json!({ "goal": "g", "project_id": "web", "steps": [{ "step_id": "a", "argv": ["true"] }] });
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let spec = JobSpec::read(spec.to_string().as_bytes()).unwrap();
+        submit(&pool, &hints, &caller, &spec).await.unwrap().job
+    };
+    let said = async |job: JobId| {
+        let question = format!(
+            "select concat_ws(' ', state, 'of', max_attempts, runs_on, gate, concurrency_key, concurrency_limit, unique_key, nullif(needs, '{{}}'))
+               from report.jobs where job_id = '{}'",
+            job.0
+        );
+        ask(&pool, &question).await
+    };
+    let keyed = json!({ "concurrency": { "key": "k", "limit": 1 } });
+    let (first, second) = (put(keyed.clone()).await, put(keyed).await);
+    assert_eq!(said(first).await, "available of 3 k 1");
+    assert_eq!(said(second).await, "scheduled of 3 key k 1");
+    let elsewhere = put(json!({ "runs_on": "gpu", "unique_key": "u", "max_attempts": 1 })).await;
+    assert_eq!(said(elsewhere).await, "available of 1 gpu u");
+    let mut needs = [first.0, second.0];
+    needs.sort_unstable();
+    let blocked = put(json!({ "needs": needs })).await;
+    assert_eq!(
+        said(blocked).await,
+        format!("blocked of 3 {{{},{}}}", needs[0], needs[1])
+    );
 }
