@@ -11,6 +11,7 @@ use super::session::End;
 use crate::alive::Part;
 use crate::app::backoff::Backoff;
 use crate::app::lease::Session;
+use crate::domain::attempt::Fence;
 use crate::domain::clock;
 
 /// What an operator asks of a session, and who is told.
@@ -55,6 +56,7 @@ pub(super) async fn beat(
         }
         // Children need time to end: they are told a sixth of the lease before it passes.
         let deadline = renewed + session.lease - session.lease / 6;
+        let running = held.running();
         let Some((sent, Some(answer))) = renew_by(&session, deadline).await else {
             tracing::warn!(runner.id = %session.id, "the lease is lost: everything this session holds is stopped");
             held.stop_all(Reason::LeaseLost);
@@ -64,7 +66,13 @@ pub(super) async fn beat(
         renewed = sent;
         alive.moves();
         metrics::gauge!("orchestrator_runner_lease_renewed_timestamp_seconds").set(seconds(clock::now()));
-        held.stop(&answer.cancel, Reason::Cancelled);
+        let cancelled = answer.held.iter().filter(|(_, cancelled)| *cancelled);
+        let cancelled: Vec<_> = cancelled.map(|(fence, _)| *fence).collect();
+        held.stop(&cancelled, Reason::Cancelled);
+        let ours = answer.held.iter().map(|(fence, _)| *fence).collect();
+        for Fence { job, attempt } in held.stop_taken(&running, &ours) {
+            tracing::warn!(job.id = %job, job.attempt = attempt, "the job is not this session's any more: its attempt is stopped");
+        }
         if answer.drain && !quiet.is_cancelled() {
             tracing::info!(runner.id = %session.id, "an operator asked this runner to drain");
             drained.cancel();

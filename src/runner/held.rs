@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::attempt::Fence;
-use crate::domain::id::JobId;
 use crate::runner::process::{self, Bound, Lease};
 
 /// Why an attempt is to stop before its steps are done.
@@ -89,7 +88,7 @@ pub(super) struct Held {
 
 #[derive(Debug, Default)]
 struct State {
-    running: HashMap<JobId, Brake>,
+    running: HashMap<Fence, Brake>,
     /// What was begun and whose end is not in the table yet.
     known: HashSet<Fence>,
     /// Attempts that were to stop and are not known yet: the answer to their claim is under way.
@@ -107,14 +106,14 @@ impl Held {
         if let Some(reason) = state.all_stopped.or(before) {
             brake.pull(reason);
         }
-        state.running.insert(fence.job, brake.clone());
+        state.running.insert(fence, brake.clone());
         state.known.insert(fence);
         brake
     }
 
     /// Forgets how to stop an attempt whose end is on its way to the table.
     pub(super) fn let_go(&self, fence: Fence) {
-        self.lock().running.remove(&fence.job);
+        self.lock().running.remove(&fence);
     }
 
     /// Forgets an attempt whose end is in the table, or is another's to say. By then its job may be held again.
@@ -138,11 +137,30 @@ impl Held {
         let mut state = self.lock();
         state.stopped_before.clear();
         for fence in attempts {
-            match state.running.get(&fence.job) {
-                Some(brake) if state.known.contains(fence) => brake.pull(reason),
-                _ => drop(state.stopped_before.insert(*fence, reason)),
+            match state.running.get(fence) {
+                Some(brake) => brake.pull(reason),
+                None => drop(state.stopped_before.insert(*fence, reason)),
             }
         }
+    }
+
+    /// The attempts that run, as far as is known here.
+    pub(super) fn running(&self) -> Vec<Fence> {
+        self.lock().running.keys().copied().collect()
+    }
+
+    /// Stops those of `asked` that run still and are not `ours` any more; answers with them. What runs is not on its way to the
+    /// table, so whoever took it from there was another.
+    pub(super) fn stop_taken(&self, asked: &[Fence], ours: &HashSet<Fence>) -> Vec<Fence> {
+        let state = self.lock();
+        let gone = asked.iter().filter(|fence| !ours.contains(fence));
+        let taken = gone.filter_map(|fence| Some((fence, state.running.get(fence)?)));
+        taken
+            .map(|(fence, brake)| {
+                brake.pull(Reason::LeaseLost);
+                *fence
+            })
+            .collect()
     }
 
     /// Notes until when children may run, by [`crate::domain::clock::since_boot`].
@@ -165,6 +183,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::JobId;
 
     const FENCE: Fence = Fence {
         job: JobId(uuid::Uuid::nil()),
@@ -187,6 +206,24 @@ mod tests {
             let again = Fence { attempt: 2, ..FENCE };
             assert_eq!(held.begin(again).reason(), None);
         }
+    }
+
+    #[test]
+    fn what_another_took_is_stopped_and_nothing_else() {
+        let held = Held::default();
+        let fence = |job, attempt| Fence {
+            job: JobId(uuid::Uuid::from_u128(job)),
+            attempt,
+        };
+        let (kept, taken, settling, later) = (fence(1, 1), fence(2, 1), fence(3, 1), fence(4, 1));
+        let brakes = [kept, taken, settling].map(|fence| held.begin(fence));
+        let asked = held.running();
+        // Its end is on its way, and it may be begun again; another is begun while the answer is under way.
+        held.let_go(settling);
+        let brakes = [&brakes[..], &[held.begin(fence(3, 2)), held.begin(later)]].concat();
+        assert_eq!(held.stop_taken(&asked, &[kept].into()), [taken]);
+        let reasons: Vec<_> = brakes.iter().map(Brake::reason).collect();
+        assert_eq!(reasons, [None, Some(Reason::LeaseLost), None, None, None]);
     }
 
     #[test]

@@ -78,16 +78,23 @@ pub struct Expired {
 pub async fn expire(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<Vec<Expired>> {
     let rows = sqlx::query!(
         r#"
-        with lost as materialized (
-            select job.id, job.attempt, job.runner_id, job.run_at, job.claimed_at, job.losses + 1 >= job.max_attempts as spent,
-                   job.cancel_asked_at is not null as cancelled
-              -- One whose session is not there has nobody, too.
+        with abandoned as materialized (
+            -- Before any row is locked: one that changed meanwhile is looked at again with the runner it had here, which is then
+            -- none, as one's whose session is not there, who has nobody, too.
+            select job.id, job.attempt
               from job left join runner on runner.id = job.runner_id
              where job.state = 'running'
                and (runner.id is null or runner.lease_expires_at <= coalesce($1, now()) or runner.ended_at is not null)
              order by job.id
+        ), lost as materialized (
+            -- Who has the attempt is the one who had it.
+            select job.id, job.attempt, runner_id, run_at, claimed_at, losses + 1 >= max_attempts as spent,
+                   cancel_asked_at is not null as cancelled
+              from abandoned
+             cross join lateral (select * from job
+                                  where job.id = abandoned.id and job.attempt = abandoned.attempt and runner_id is not null
+                                    for update skip locked) as job
              limit $2
-               for update of job skip locked
         ), expired as (
             update job
                set state = case when cancelled then 'cancelled' when spent then 'failed' else 'available' end::job_state,

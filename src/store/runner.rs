@@ -60,8 +60,8 @@ pub async fn open(db: impl Executor<'_>, session: &NewSession<'_>) -> Result<()>
 pub struct Renewed {
     /// Whether an operator asked the session to take no more work.
     pub drain: bool,
-    /// Attempts of this session at jobs that somebody asked to stop.
-    pub cancel: Vec<Fence>,
+    /// The attempts that this session has, each with whether somebody asked to stop its job.
+    pub held: Vec<(Fence, bool)>,
 }
 
 /// Renews the lease, unless it has passed: `None` means everything the session held is another's now.
@@ -75,27 +75,29 @@ pub async fn renew(db: impl Executor<'_>, id: RunnerId, lease: Duration) -> Resu
         update runner set renewed_at = now(), lease_expires_at = now() + $2
          where id = $1 and ended_at is null and lease_expires_at > now()
         returning drain_asked_at is not null as "drain!",
-                  array(select job.id from job
-                         where job.runner_id = $1 and job.state = 'running' and cancel_asked_at is not null order by id) as "jobs!",
-                  array(select job.attempt from job
-                         where job.runner_id = $1 and job.state = 'running' and cancel_asked_at is not null order by id) as "attempts!"
+                  array(select job.id from job where job.runner_id = $1 and job.state = 'running' order by id) as "jobs!",
+                  array(select job.attempt from job where job.runner_id = $1 and job.state = 'running' order by id) as "attempts!",
+                  array(select cancel_asked_at is not null from job
+                         where job.runner_id = $1 and job.state = 'running' order by id) as "cancelled!"
         "#,
         id.0,
         interval(lease),
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| Renewed {
-        drain: row.drain,
-        cancel: row
+    Ok(row.map(|row| {
+        let fences = row
             .jobs
             .into_iter()
             .zip(row.attempts)
             .map(|(job, attempt)| Fence {
                 job: JobId(job),
                 attempt,
-            })
-            .collect(),
+            });
+        Renewed {
+            drain: row.drain,
+            held: fences.zip(row.cancelled).collect(),
+        }
     }))
 }
 

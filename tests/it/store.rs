@@ -2,6 +2,7 @@
 
 mod claim;
 mod constraints;
+mod fences;
 mod pages;
 mod plans;
 mod pool;

@@ -293,6 +293,28 @@ async fn a_frozen_runner_leaves_no_process_of_its_steps_when_its_lease_passes() 
 }
 
 #[tokio::test]
+async fn a_step_of_an_attempt_that_was_taken_from_its_session_is_ended_and_nothing_is_recorded_of_it() {
+    let mut ground = Ground::bare(&[("RUNNER_RECLAIM_AFTER_SEC", "3")]).await;
+    let mark = mark();
+    let job = ground
+        .submit(&["sh", "-c", "while :; do sleep 1; done", &mark])
+        .await;
+    until(async || (!marked(&mark).is_empty()).then_some(())).await;
+    // By whatever hand: the session lives and renews its lease, and the step would say nothing for hours.
+    let take = format!(
+        "insert into queue (name, paused_at) values ('default', now());
+         update job set state = 'available', runner_id = null, losses = losses + 1 where id = '{job}'"
+    );
+    tell(&ground.pool, &take).await;
+    eventually("the step ends", || marked(&mark).is_empty());
+    ground.runner.hear("its attempt is stopped");
+    let told = "select (select state::text from job) || ' ' || (select count(*) from attempt) || (select count(*) from step)";
+    assert_eq!(ask(&ground.pool, told).await, "available 00");
+    tell(&ground.pool, "update queue set paused_at = null").await;
+    until(async || (!marked(&mark).is_empty()).then_some(())).await;
+}
+
+#[tokio::test]
 async fn ends_that_the_database_does_not_take_go_to_another_session() {
     let ground = Ground::bare(&[]).await;
     let refuse = "create function no() returns trigger language plpgsql as $$ begin raise 'no'; end $$;

@@ -48,7 +48,7 @@ async fn running_job_is_told_through_the_renewal_and_does_not_go_on() {
         .await
         .unwrap();
     assert_eq!(state, JobState::Running);
-    assert_eq!(runner.renew().await.unwrap().unwrap().cancel, [fence]);
+    assert_eq!(runner.renew().await.unwrap().unwrap().held, [(fence, true)]);
     // A runner that hands it back all the same does not put it into the queue again.
     end(&runner, fence, Ending::HandedBack).await;
     assert_eq!(queue.state(job).await, "cancelled cancelled");

@@ -101,7 +101,7 @@ async fn later_run_takes_the_place_of_one_that_runs_and_begins_when_that_has_end
     clock.fire(start + TimeDelta::minutes(2)).await;
     // The runner hears of it when it renews its lease, if not before.
     let asked = session.renew().await.unwrap().unwrap();
-    assert_eq!(asked.cancel, [first[0]]);
+    assert_eq!(asked.held, [(first[0], true)]);
     clock.fire(start + TimeDelta::minutes(3)).await;
     assert_eq!(
         clock.history("replace").await,

@@ -1,4 +1,4 @@
-//! Claim, settle, expire: each job at most one runner's, each end recorded once.
+//! Claim and settle: each job at most one runner's, each end recorded once.
 
 use std::collections::HashSet;
 
@@ -6,14 +6,13 @@ use orchestrator::domain::attempt::{Ending, Failure, Fence};
 use orchestrator::domain::clock;
 use orchestrator::domain::job::Code;
 use orchestrator::store::claim::{Claimed, Place, claim, claim_behind, not_begun};
-use orchestrator::store::expire::expire;
+use orchestrator::store::log;
 use orchestrator::store::settle::{Settlement, settle};
-use orchestrator::store::{log, runner};
 
 use super::{demo, due, session};
 use crate::support::{ask, database, tell};
 
-fn succeeded(fence: Fence) -> Settlement {
+pub(super) fn succeeded(fence: Fence) -> Settlement {
     Settlement {
         fence,
         ending: Ending::Succeeded,
@@ -169,7 +168,7 @@ async fn what_a_session_holds_without_knowing_it_is_found() {
 }
 
 /// A line of an attempt.
-fn printed(fence: Fence, seq: i32) -> log::Output {
+pub(super) fn printed(fence: Fence, seq: i32) -> log::Output {
     let line = log::NewLine {
         seq,
         position: 0,
@@ -239,43 +238,6 @@ async fn an_attempt_keeps_when_it_was_due_and_claimed_also_when_its_job_is_due_a
 }
 
 #[tokio::test]
-async fn late_write_of_a_reclaimed_attempt_changes_nothing() {
-    let database = database().await;
-    let pool = database.pool();
-    let job = due(&pool, demo(&pool).await).await;
-    let (late, other) = (session(&pool).await, session(&pool).await);
-    let old = claim(&pool, late, "default", &[], 1).await.unwrap()[0].fence;
-    tell(
-        &pool,
-        &format!(
-            "update runner set lease_expires_at = now() where id = '{}'",
-            late.0
-        ),
-    )
-    .await;
-    assert_eq!(expire(&pool, None, 10).await.unwrap().len(), 1);
-    let new = claim(&pool, other, "default", &[], 1).await.unwrap()[0].fence;
-    assert_eq!((old.attempt, new.attempt), (1, 2));
-    let before = ask(&pool, "select job::text from job").await;
-    // Under its own number, and under the new one, which it cannot know.
-    for fence in [old, new] {
-        assert_eq!(settle(&pool, late, &[succeeded(fence)]).await.unwrap(), []);
-        let kept = log::append(&pool, late, &[printed(fence, 0)]).await.unwrap();
-        assert!(kept.is_empty());
-    }
-    assert_eq!(ask(&pool, "select count(*) from log").await, "0");
-    assert_eq!(ask(&pool, "select job::text from job").await, before);
-    assert!(
-        runner::renew(&pool, late, std::time::Duration::from_secs(60))
-            .await
-            .unwrap()
-            .is_none()
-    );
-    assert!(claim(&pool, late, "default", &[], 1).await.unwrap().is_empty());
-    assert_eq!(settle(&pool, other, &[succeeded(new)]).await.unwrap()[0].job, job);
-}
-
-#[tokio::test]
 async fn second_settle_of_one_attempt_changes_nothing() {
     let database = database().await;
     let pool = database.pool();
@@ -298,32 +260,6 @@ async fn second_settle_of_one_attempt_changes_nothing() {
     assert_eq!(settle(&pool, runner, &[late]).await.unwrap(), []);
     assert_eq!(ask(&pool, "select state from job").await, "succeeded");
     assert_eq!(ask(&pool, "select count(*) from attempt").await, "1");
-}
-
-#[tokio::test]
-async fn job_whose_runners_vanish_ends_as_lost_after_its_attempts() {
-    let database = database().await;
-    let pool = database.pool();
-    due(&pool, demo(&pool).await).await;
-    tell(&pool, "update job set max_attempts = 2").await;
-    for attempt in 1..=2 {
-        let runner = session(&pool).await;
-        assert_eq!(
-            claim(&pool, runner, "default", &[], 1).await.unwrap()[0]
-                .fence
-                .attempt,
-            attempt
-        );
-        runner::close(&pool, runner).await.unwrap();
-        let expired = expire(&pool, None, 10).await.unwrap();
-        assert_eq!(expired[0].over, attempt == 2);
-    }
-    assert_eq!(
-        ask(&pool, "select state || ' ' || code || ' ' || attempt from job").await,
-        "failed lost 2"
-    );
-    let history = "select string_agg(number || ' ' || outcome, ', ' order by number) from attempt";
-    assert_eq!(ask(&pool, history).await, "1 lost, 2 lost");
 }
 
 #[tokio::test]
