@@ -4,6 +4,8 @@
 //! Whoever ended something calls this after its commit. Should it be gone by then, the scheduler's
 //! next tick finds the same in the tables.
 
+mod aside;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,8 @@ use crate::domain::job::JobState;
 use crate::store::ended::Ended;
 use crate::store::gate::Gate;
 use crate::store::{self, Error, Pool, Result};
+
+pub use aside::Aside;
 
 /// Most jobs whose end is made known in one transaction.
 const BATCH: u32 = 500;
@@ -28,19 +32,23 @@ const KEYS: u32 = 1000;
 ///
 /// [`store::Error`] when PostgreSQL is away; the next tick does what is left.
 pub async fn follow(pool: &Pool, hints: &Hints, ended: &[Ended]) -> Result<()> {
+    tell(hints, ended);
+    hear(pool, hints, needed(ended).collect()).await?;
+    admit_all(pool, hints, gates(ended).collect()).await
+}
+
+/// Tells runners what may be claimed again at once.
+fn tell(hints: &Hints, ended: &[Ended]) {
     let queues = ended.iter().filter_map(|ended| ended.queue.as_deref());
     queues.for_each(|queue| hints.work(queue));
-    let needed: Vec<JobId> = ended
-        .iter()
-        .filter(|ended| ended.needed)
-        .map(|ended| ended.job)
-        .collect();
-    hear(pool, hints, needed).await?;
-    let gates: BTreeSet<Gate> = ended
-        .iter()
-        .flat_map(|ended| ended.gates.iter().cloned())
-        .collect();
-    admit_all(pool, hints, gates).await
+}
+
+fn needed(ended: &[Ended]) -> impl Iterator<Item = JobId> {
+    ended.iter().filter(|ended| ended.needed).map(|ended| ended.job)
+}
+
+fn gates(ended: &[Ended]) -> impl Iterator<Item = Gate> {
+    ended.iter().flat_map(|ended| ended.gates.iter().cloned())
 }
 
 /// Lets everybody hear who waits for the end of these jobs; those that have not ended are passed over. Schedules first: when

@@ -55,6 +55,11 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
         self.0.send((question, sender)).await.ok()?;
         answer.await.ok()
     }
+
+    /// Asks without waiting for the answer; `false`: too much waits already, or whoever was to answer is gone.
+    pub fn leave(&self, question: Q) -> bool {
+        self.0.try_send((question, oneshot::channel().0)).is_ok()
+    }
 }
 
 async fn work<Q, A, F, Answers>(waiting: Arc<Mutex<Waiting<Asked<Q, A>>>>, answer: F)

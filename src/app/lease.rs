@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::follow::follow;
+use super::follow::Aside;
 use super::gather::{Company, Going};
 use super::hint::Hints;
 use crate::domain::attempt::{Fence, StepRecord};
@@ -55,9 +55,9 @@ pub struct History {
 #[derive(Clone, Debug)]
 pub struct Session {
     pool: Pool,
+    aside: Aside,
     /// By which the lease is renewed: files that are long on their way may hold all others for longer than it lasts.
     renewals: Pool,
-    hints: Hints,
     outputs: Outputs,
     bundles: Bundles,
     /// Who keeps files alone; others want connections, too.
@@ -104,8 +104,8 @@ impl Session {
             long: Arc::new(Semaphore::new(LONG)),
             origins: origins::together(&pool, new.id, company()),
             renewals: pool.apart(),
+            aside: Aside::start(&pool, &hints),
             pool,
-            hints,
             going,
             id: new.id,
             lease: new.lease,
@@ -246,7 +246,7 @@ impl Session {
     /// [`store::Error`] when PostgreSQL is away: then [`Self::settle_again`].
     pub async fn settle(&self, batch: &[Settlement]) -> Result<Vec<JobId>> {
         let settled = self.settled(batch).await?;
-        Ok(self.follow(&settled).await)
+        Ok(self.follow(&settled))
     }
 
     /// The same after a try whose answer may have been lost: what that one ended is in the answer as well.
@@ -260,7 +260,7 @@ impl Session {
         let fences = batch.iter().map(|settlement| settlement.fence);
         let missing: Vec<Fence> = fences.filter(|fence| !there.contains(&fence.job)).collect();
         settled.extend(store::settle::ended_before(&self.pool, self.id, &missing).await?);
-        Ok(self.follow(&settled).await)
+        Ok(self.follow(&settled))
     }
 
     async fn settled(&self, batch: &[Settlement]) -> Result<Vec<Ended>> {
@@ -270,12 +270,15 @@ impl Session {
         Ok(settled)
     }
 
-    /// Lets what waited for these jobs go on; answers with them.
-    async fn follow(&self, settled: &[Ended]) -> Vec<JobId> {
-        if let Err(error) = follow(&self.pool, &self.hints, settled).await {
-            tracing::warn!(error = %error, "what waited for these jobs waits for the scheduler");
-        }
+    /// Lets what waited for these jobs go on, soon; answers with them.
+    fn follow(&self, settled: &[Ended]) -> Vec<JobId> {
+        self.aside.follow(settled);
         settled.iter().map(|ended| ended.job).collect()
+    }
+
+    /// Waits until everybody who waited for what was settled so far goes on, or waits for the scheduler.
+    pub async fn followed(&self) {
+        self.aside.done().await;
     }
 
     /// Closes the session; what it still holds goes back at the next tick.

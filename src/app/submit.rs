@@ -294,6 +294,19 @@ async fn holder(
 /// Wakes runners, and lets in what waits for room or for what has ended already. The jobs are
 /// accepted whatever comes of this: the scheduler does the same at its next tick.
 pub(super) async fn follow_up(pool: &Pool, hints: &Hints, jobs: &[NewJob<'_>], inserted: &[Inserted]) {
+    let gates = announce(hints, jobs, inserted);
+    let needs: BTreeSet<JobId> = jobs.iter().flat_map(|job| job.needs.iter().copied()).collect();
+    let followed = async {
+        follow::admit_all(pool, hints, gates).await?;
+        follow::hear(pool, hints, needs.into_iter().collect()).await
+    };
+    if let Err(error) = followed.await {
+        tracing::warn!(error = %error, "accepted jobs wait for the scheduler to let them in");
+    }
+}
+
+/// Tells runners of what went in and is due; answers with the gates at which the others wait.
+fn announce(hints: &Hints, jobs: &[NewJob<'_>], inserted: &[Inserted]) -> BTreeSet<Gate> {
     let by_id: BTreeMap<JobId, &NewJob<'_>> = jobs.iter().map(|job| (job.id, job)).collect();
     let mut gates = BTreeSet::new();
     for Inserted { id, state, at_gate } in inserted {
@@ -313,14 +326,7 @@ pub(super) async fn follow_up(pool: &Pool, hints: &Hints, jobs: &[NewJob<'_>], i
             });
         }
     }
-    let needs: BTreeSet<JobId> = jobs.iter().flat_map(|job| job.needs.iter().copied()).collect();
-    let followed = async {
-        follow::admit_all(pool, hints, gates).await?;
-        follow::hear(pool, hints, needs.into_iter().collect()).await
-    };
-    if let Err(error) = followed.await {
-        tracing::warn!(error = %error, "accepted jobs wait for the scheduler to let them in");
-    }
+    gates
 }
 
 /// The project of each alias that the specifications name.

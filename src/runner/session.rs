@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, field};
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const STATEMENT: Duration = Duration::from_secs(65);
 /// How long a claim under way is waited for when the runner is to stop: longer than the server lets it wait for a lock.
 const LAST_CLAIM: Duration = Duration::from_secs(15);
+/// How long a session that ends waits for those who go on because of its last jobs.
+const LAST_FOLLOWED: Duration = Duration::from_secs(5);
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,9 @@ pub(super) async fn run(settings: &Settings, session: Session, url: &DatabaseUrl
     drop(work);
     // The settler ends when the last sender is gone.
     let settled = settling.await;
+    if timeout(LAST_FOLLOWED, session.followed()).await.is_err() {
+        tracing::warn!("what waits for the last jobs of this session waits for the scheduler");
+    }
     closed.cancel();
     let end = match (settled, beating.await) {
         (Ok(Some(true)), Ok(Some(end))) => end,
@@ -309,7 +315,7 @@ impl Work {
     /// Waits for a hint, or for a poll interval drawn around the set one.
     async fn rest(&self) {
         let poll = self.settings.poll.mul_f64(rand::random_range(0.75..=1.25));
-        let _ = tokio::time::timeout(poll, self.wake.work.notified()).await;
+        let _ = timeout(poll, self.wake.work.notified()).await;
     }
 
     /// Lets what runs finish its step, at most as long as a drain may take.

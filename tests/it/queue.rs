@@ -108,6 +108,7 @@ async fn end(session: &Session, fence: Fence, ending: Ending) -> bool {
         }])
         .await
         .unwrap();
+    session.followed().await;
     settled == [fence.job]
 }
 

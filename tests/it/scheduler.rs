@@ -125,6 +125,7 @@ pub(crate) async fn claim(session: &Session) -> Vec<Fence> {
 pub(crate) async fn end(session: &Session, fences: &[Fence], ending: &Ending) {
     let batch: Vec<Settlement> = fences.iter().map(|fence| settlement(*fence, ending)).collect();
     assert_eq!(session.settle(&batch).await.unwrap().len(), fences.len());
+    session.followed().await;
 }
 
 pub(crate) fn settlement(fence: Fence, ending: &Ending) -> Settlement {

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Accepted, Error, answers, follow_up, itself, new_job, project, refused};
+use super::{Accepted, Error, announce, answers, itself, new_job, project, refused};
 use crate::app::authenticate::Caller;
+use crate::app::follow::Aside;
 use crate::app::gather::{Company, Gather, all_or_each};
 use crate::app::hint::Hints;
 use crate::domain::id::{JobId, ProjectId};
@@ -76,13 +77,18 @@ pub type Together = Gather<Request, Result<Accepted, Error>>;
 /// Puts in what is left there, for as long as somebody may leave something.
 #[must_use]
 pub fn together(pool: &Pool, hints: &Hints) -> Together {
-    let (pool, hints, aliases) = (pool.clone(), hints.clone(), Aliases::default());
+    let putting = Putting {
+        pool: pool.clone(),
+        hints: hints.clone(),
+        aside: Aside::start(pool, hints),
+        aliases: Aliases::default(),
+    };
     Gather::start(WORKERS, MOST, Company::AsBefore, move |requests| {
-        let (pool, hints, aliases) = (pool.clone(), hints.clone(), aliases.clone());
+        let putting = putting.clone();
         async move {
             let all = |requests: Arc<[Request]>| {
-                let (pool, hints, aliases) = (&pool, &hints, &aliases);
-                async move { all(pool, hints, aliases, &requests).await }
+                let putting = &putting;
+                async move { putting.all(&requests).await }
             };
             let answers = all_or_each(requests, all, store::Error::is_away).await;
             let answer = |answer: Result<_, _>| answer.unwrap_or_else(|error| Err(Error::Together(error)));
@@ -91,50 +97,56 @@ pub fn together(pool: &Pool, hints: &Hints) -> Together {
     })
 }
 
-/// One statement for all whose project is theirs; answers in the order of the requests.
-async fn all(
-    pool: &Pool,
-    hints: &Hints,
-    aliases: &Aliases,
-    requests: &[Request],
-) -> store::Result<Vec<Result<Accepted, Error>>> {
-    let projects = aliases.of(pool, requests).await?;
-    let job = |Request { caller, spec }: &'_ Request| {
-        let found = projects.get(&spec.project_id).copied();
-        project(found, caller, &spec.project_id, "").map_err(|error| refused(caller, error))
-    };
-    let reached: Vec<Result<_, Error>> = requests.iter().map(job).collect();
-    let jobs: Vec<NewJob<'_>> = reached
-        .iter()
-        .zip(requests)
-        .filter_map(|(project, request)| {
-            Some(new_job(&request.caller, &request.spec, *project.as_ref().ok()?))
-        })
-        .collect();
-    let inserted = match jobs.is_empty() {
-        true => Vec::new(),
-        false => store::insert::insert(pool, &jobs, None).await?,
-    };
-    let there: BTreeSet<JobId> = inserted.iter().map(|inserted| inserted.id).collect();
-    let mut held = BTreeMap::new();
-    // The others are in: what goes wrong here is the matter of who asked again.
-    for job in jobs.iter().filter(|job| !there.contains(&job.id)) {
-        held.insert(job.id, why_left_out(pool, job).await);
-    }
-    follow_up(pool, hints, &jobs, &inserted).await;
-    let mut put = jobs.iter();
-    let answers = reached.into_iter().map(|reached| {
-        reached?;
-        let job = put.next().ok_or(Error::KeyVanished)?;
-        match held.remove(&job.id) {
-            None => Ok(itself(job)),
-            Some(holder) => Ok(Accepted {
-                job: holder?,
-                repeated: true,
-            }),
+/// What it takes to put requests in.
+#[derive(Clone)]
+struct Putting {
+    pool: Pool,
+    hints: Hints,
+    aside: Aside,
+    aliases: Aliases,
+}
+
+impl Putting {
+    /// One statement for all whose project is theirs; answers in the order of the requests.
+    async fn all(&self, requests: &[Request]) -> store::Result<Vec<Result<Accepted, Error>>> {
+        let projects = self.aliases.of(&self.pool, requests).await?;
+        let job = |Request { caller, spec }: &'_ Request| {
+            let found = projects.get(&spec.project_id).copied();
+            project(found, caller, &spec.project_id, "").map_err(|error| refused(caller, error))
+        };
+        let reached: Vec<Result<_, Error>> = requests.iter().map(job).collect();
+        let jobs: Vec<NewJob<'_>> = reached
+            .iter()
+            .zip(requests)
+            .filter_map(|(project, request)| {
+                Some(new_job(&request.caller, &request.spec, *project.as_ref().ok()?))
+            })
+            .collect();
+        let inserted = match jobs.is_empty() {
+            true => Vec::new(),
+            false => store::insert::insert(&self.pool, &jobs, None).await?,
+        };
+        let there: BTreeSet<JobId> = inserted.iter().map(|inserted| inserted.id).collect();
+        let mut held = BTreeMap::new();
+        // The others are in: what goes wrong here is the matter of who asked again.
+        for job in jobs.iter().filter(|job| !there.contains(&job.id)) {
+            held.insert(job.id, why_left_out(&self.pool, job).await);
         }
-    });
-    Ok(answers.collect())
+        self.aside.admit(announce(&self.hints, &jobs, &inserted));
+        let mut put = jobs.iter();
+        let answers = reached.into_iter().map(|reached| {
+            reached?;
+            let job = put.next().ok_or(Error::KeyVanished)?;
+            match held.remove(&job.id) {
+                None => Ok(itself(job)),
+                Some(holder) => Ok(Accepted {
+                    job: holder?,
+                    repeated: true,
+                }),
+            }
+        });
+        Ok(answers.collect())
+    }
 }
 
 /// The job that holds the key for which `job` was left out, if that is why.

@@ -2,14 +2,15 @@
 
 use orchestrator::app::follow::sweep;
 use orchestrator::app::maintain::expire;
+use orchestrator::app::submit::{submit_with_others, together};
 use orchestrator::domain::attempt::{Ending, Fence};
 use orchestrator::store::listen::{self, Listener};
 use orchestrator::store::look::look;
 use orchestrator::store::settle::{Settlement, settle};
 use serde_json::json;
 
-use super::{Queue, claim, end};
-use crate::support::{ask, tell};
+use super::{Queue, claim, end, spec};
+use crate::support::{ask, tell, until};
 
 fn succeeded(fence: Fence) -> Settlement {
     Settlement {
@@ -30,6 +31,7 @@ async fn end_whose_answer_was_lost_is_no_lost_lease_and_what_follows_follows() {
     settle(&queue.pool, runner.id, &batch).await.unwrap();
     assert_eq!(runner.settle(&batch).await.unwrap(), []);
     assert_eq!(runner.settle_again(&batch).await.unwrap(), [need]);
+    runner.followed().await;
     assert_eq!(queue.state(job).await, "available");
     // Another's is not taken for one's own.
     let other = queue.session(&[]).await;
@@ -122,6 +124,51 @@ async fn a_gate_that_somebody_holds_does_not_keep_others_shut() {
     sqlx::raw_sql("rollback").execute(&mut *holder).await.unwrap();
     sweep(&queue.pool, &queue.hints).await.unwrap();
     assert_eq!(queue.state(waiting[0]).await, "available");
+}
+
+/// Whether somebody waits for a gate.
+async fn waited_for(queue: &Queue) -> bool {
+    let waits = "select exists (select from pg_locks where locktype = 'advisory' and not granted)";
+    ask(&queue.pool, waits).await == "true"
+}
+
+#[tokio::test]
+async fn whoever_ends_jobs_or_puts_some_in_does_not_wait_for_a_gate_that_somebody_holds() {
+    let queue = Queue::new().await;
+    let keyed = json!({ "concurrency": { "key": "a", "limit": 100 } });
+    for _ in 0..100 {
+        queue.submit(keyed.clone()).await;
+    }
+    let runner = queue.session(&[]).await;
+    let mut claimed = claim(&runner, 100).await;
+    let mut holder = queue.pool.acquire().await.unwrap();
+    let hold = "begin; select pg_advisory_xact_lock(hashtextextended(id || '/a', 7)) from project";
+    sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
+    // It is waited for, and no longer than a moment: seen after the answer, it was not waited for before it.
+    until(async || {
+        let one = succeeded(claimed.pop()?);
+        assert_eq!(
+            runner.settle(std::slice::from_ref(&one)).await.unwrap(),
+            [one.fence.job]
+        );
+        waited_for(&queue).await.then_some(())
+    })
+    .await;
+    until(async || (!waited_for(&queue).await).then_some(())).await;
+    let together = together(&queue.pool, &queue.hints);
+    until(async || {
+        let Queue {
+            pool,
+            hints,
+            operator,
+            ..
+        } = &queue;
+        let accepted = submit_with_others(pool, hints, &together, operator, spec(&keyed)).await;
+        assert!(!accepted.unwrap().repeated);
+        waited_for(&queue).await.then_some(())
+    })
+    .await;
+    sqlx::raw_sql("rollback").execute(&mut *holder).await.unwrap();
 }
 
 #[tokio::test]
