@@ -14,6 +14,7 @@ mod scan;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
@@ -62,7 +63,10 @@ impl Keeping<'_> {
         if !self.is_ours() {
             return None;
         }
-        match self.patch(place, secrets, log).await {
+        // The step had what was left of the job's time; what it changed has as much again, and a minute in any case.
+        let longest = place.left.map_or(Duration::MAX, |left| left.max(LAST));
+        let taken = timeout(longest, self.patch(place, secrets, log)).await;
+        match taken.unwrap_or_else(|_| Err(out_of_time(longest))) {
             Ok(patch) => patch,
             Err(failure) => {
                 log.say(place.position, &failure.message).await;
@@ -205,6 +209,16 @@ impl Keeping<'_> {
         });
         self.brake.bound_by(stop)
     }
+}
+
+fn out_of_time(longest: Duration) -> Failure {
+    Failure::new(
+        Code::Timeout,
+        format!(
+            "To see what the step changed took longer than {} s, which the job has for it: let the step change less, let .gitignore name what is built, or raise the job's timeout_sec.",
+            longest.as_secs()
+        ),
+    )
 }
 
 fn not_kept(error: &impl std::fmt::Display) -> Failure {

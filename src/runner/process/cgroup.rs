@@ -5,10 +5,13 @@
 //! separate hierarchies of the first, which only root may write, and the single one of the second,
 //! where a service owns the part that was delegated to it (systemd: `Delegate=yes`).
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Limits;
@@ -21,6 +24,11 @@ const SERVICE: &str = "orchestrator-service";
 /// Bytes of processor weight of a group whose processes yield to nobody.
 const WEIGHT_V1: f64 = 1024.0;
 const WEIGHT_V2: f64 = 100.0;
+/// How often what is in a group that nobody keeps is killed, and how long apart.
+const ROUNDS: usize = 100;
+const ROUND: Duration = Duration::from_millis(5);
+/// Bytes of memory that a keeper and what steps left may use without harm to the next.
+const LITTLE: u64 = 4 * 1024 * 1024;
 
 /// The groups below which keepers make theirs.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +40,7 @@ pub(super) struct Bases {
 }
 
 impl Bases {
-    /// Finds what may be written here, and deletes what supervisors left that were killed.
+    /// Finds what may be written here, and ends and deletes what supervisors left that were killed.
     pub(super) fn find() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let bases = match Path::new(ROOT).join("cgroup.controllers").exists() {
@@ -77,6 +85,8 @@ pub(super) struct Group {
     cpu: Option<PathBuf>,
     unified: bool,
     imposed: Option<(Limits, u8)>,
+    /// What it uses just now, which is asked after each step.
+    usage: Option<File>,
 }
 
 impl Group {
@@ -93,13 +103,43 @@ impl Group {
                 .ok()
                 .map(|()| group)
         };
+        let memory = join(&bases.memory);
+        let usage = match bases.unified {
+            true => "memory.current",
+            false => "memory.usage_in_bytes",
+        };
         Self {
-            memory: join(&bases.memory),
+            usage: memory
+                .as_ref()
+                .and_then(|group| File::open(group.join(usage)).ok()),
+            memory,
             pids: join(&bases.pids),
             cpu: join(&bases.cpu),
             unified: bases.unified,
             imposed: None,
         }
+    }
+
+    /// Whether steps left more than a little in its memory that nobody can take out of it: files in memory count as
+    /// whoever's who wrote them, for as long as they are there. The next step would pay for them.
+    pub(super) fn is_laden(&self) -> bool {
+        let (Some(group), Some(usage)) = (&self.memory, &self.usage) else {
+            return false;
+        };
+        let mut said = [0; 32];
+        let used = usage.read_at(&mut said, 0).ok().and_then(|length| {
+            let said = std::str::from_utf8(said.get(..length)?).ok()?;
+            said.trim().parse::<u64>().ok()
+        });
+        // What else is counted is read only where it can be much: that takes longer than a short step.
+        if used.is_some_and(|used| used <= LITTLE) {
+            return false;
+        }
+        let counts = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+        let files = counts.lines().find_map(|line| line.strip_prefix("shmem "));
+        files
+            .and_then(|bytes| bytes.parse().ok())
+            .is_none_or(|bytes: u64| bytes > LITTLE)
     }
 
     /// What they hold, for the log: memory, processes, processor.
@@ -235,18 +275,40 @@ fn writable(base: &Path) -> Option<PathBuf> {
     Some(base.to_owned())
 }
 
-/// Deletes groups of supervisors that are no more.
+/// Ends what is in the groups of supervisors that are no more, and deletes them: whoever killed a supervisor and a keeper
+/// of it together left nobody who would. Where the keeper is left it goes on with its step.
 fn sweep(base: &Path) {
     for group in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = group.file_name();
-        let supervisor = name
+        let ids = name
             .to_str()
             .and_then(|name| name.strip_prefix("orchestrator-")?.split_once('-'));
-        if let Some((supervisor, _)) = supervisor
-            && !Path::new("/proc").join(supervisor).exists()
+        let lives = |pid: &str| Path::new("/proc").join(pid).exists();
+        if let Some((supervisor, keeper)) = ids
+            && !lives(supervisor)
         {
+            if !lives(keeper) {
+                empty(&group.path());
+            }
             // It fails while somebody is in it.
             let _ = fs::remove_dir(group.path());
         }
+    }
+}
+
+/// Kills everything in a group that is seen from here, however it forks meanwhile, within a moment.
+fn empty(group: &Path) {
+    for _ in 0..ROUNDS {
+        let inhabitants = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        // What is in another namespace has no number here.
+        let seen = inhabitants.lines().filter_map(|pid| pid.parse().ok());
+        let seen: Vec<i32> = seen.filter(|pid| *pid > 0).collect();
+        if seen.is_empty() {
+            return;
+        }
+        for pid in seen {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        std::thread::sleep(ROUND);
     }
 }

@@ -115,6 +115,7 @@ impl Keeper<'_> {
         let mut ended = step.ended;
         ended.executed = status.is_none_or(wrapped::Status::executed);
         ended.oom_kills = self.oom_kills().saturating_sub(killed_before);
+        ended.laden = self.group.is_laden();
         Ok(Report::Ended(ended))
     }
 }
@@ -206,7 +207,10 @@ impl Step<'_> {
             // A wrapper that ends takes what it runs along at once, without its grace.
             Ok(1) if word[0] == wire::TERM => {
                 let spared = [self.program];
-                tree::signal_all(Signal::SIGTERM, &spared[..usize::from(self.wrapped)]);
+                let spared = &spared[..usize::from(self.wrapped)];
+                tree::signal_all(Signal::SIGTERM, spared);
+                // Whoever stopped itself would hear it only when it is killed.
+                tree::signal_all(Signal::SIGCONT, spared);
             }
             Ok(1) if word[0] == wire::PUT_OFF => match wire::read_until(self.runner) {
                 Ok(until) => self.until = Some(until),

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::supervise::SUPERVISOR;
 use super::tree;
-use super::wire::{self, Order, Report};
+use super::wire::{self, Order, Report, Stage};
 
 /// Most keepers that wait for a step. One costs half a millisecond to make and little to keep.
 const IDLE_KEEPERS: usize = 64;
@@ -213,12 +213,17 @@ impl Hired {
 
     /// The report, after the wait for it; the keeper is free then. `None` when the keeper is gone.
     pub(super) fn report(self) -> Option<Report> {
-        let report = serde_json::from_slice(wire::whole(&self.received)?).ok();
+        let report = serde_json::from_slice(wire::whole(&self.received)?).ok()?;
+        let is_good = match &report {
+            Report::Ended(ended) => !ended.laden,
+            // It may have to do with the keeper's own group.
+            Report::Refused(stage, _) => *stage != Stage::Confine,
+        };
         // A word may have crossed the report, and would be taken for the next order.
-        if !self.spoken {
+        if is_good && !self.spoken {
             self.supervisor.rest(self.keeper);
         }
-        report
+        Some(report)
     }
 
     /// Says a word to the keeper. When it is gone there is nobody left to say it to.

@@ -120,6 +120,8 @@ pub(super) struct Ended {
     pub(super) executed: bool,
     /// Whether the lease passed.
     pub(super) lease_over: bool,
+    /// Whether the keeper is to keep no other step, because of what this one left.
+    pub(super) laden: bool,
 }
 
 /// How the program itself ended.

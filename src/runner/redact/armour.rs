@@ -34,6 +34,8 @@ pub(super) fn find(text: &str) -> Vec<Range<usize>> {
         from = head.end();
         let body = &text[head.end()..];
         let body = &body[..body.floor_char_boundary(LONGEST)];
+        // Up to the next, or many beginnings in a row would each be looked at to the end of the longest key.
+        let body = &body[..body.find(BEGIN).unwrap_or(body.len())];
         let inside = body.find(|c| !is_body(c)).unwrap_or(body.len());
         let end = match FOOT.find(&body[..inside]) {
             Some(foot) => foot.end(),

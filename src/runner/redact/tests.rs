@@ -173,6 +173,18 @@ fn armoured(newline: &str) -> String {
 }
 
 #[test]
+fn a_key_is_found_behind_beginnings_that_are_none() {
+    let head = armoured("\n").lines().next().unwrap().to_owned();
+    let text = format!("{head}\n{head}\nAAAA\n{}\ndone\n", armoured("\n"));
+    let (redacted, count) = Secrets::default().redact(&text);
+    assert_eq!(count, 1, "{redacted}");
+    assert!(
+        redacted.ends_with("\ndone\n") && !redacted.contains("END"),
+        "{redacted}"
+    );
+}
+
+#[test]
 fn a_private_key_goes_from_its_first_line_to_its_last() {
     for newline in ["\n", "\r\n", "\\n"] {
         let text = format!("cat key\n{}\ndone\n", armoured(newline));

@@ -89,8 +89,22 @@ impl<'a> Tool<'a> {
 
     /// Prints what differs from `base` to `output`, with every file as text. Nobody has to hear it to its end.
     pub(super) async fn text(&self, base: &str, output: mpsc::Sender<Chunk>) -> Result<(), Failure> {
-        let ended = self.watched(self.command(TEXT, &[base], None)?, output).await?;
-        self.judge(ended, "")
+        let (between, mut chunks) = mpsc::channel(16);
+        let running = self.watched(self.command(TEXT, &[base], None)?, between);
+        let passing = async {
+            let mut complaint = Vec::new();
+            while let Some(chunk) = chunks.recv().await {
+                match chunk.stream {
+                    Stream::Stderr => keep(&mut complaint, &chunk.bytes, COMPLAINT),
+                    Stream::Stdout if output.send(chunk).await.is_err() => break,
+                    Stream::Stdout => {}
+                }
+            }
+            drop(output);
+            complaint
+        };
+        let (ended, complaint) = tokio::join!(running, passing);
+        self.judge(ended?, &complaint)
     }
 
     /// Brings a patch against `base` into the workspace.
@@ -107,7 +121,7 @@ impl<'a> Tool<'a> {
             let (output, _) = mpsc::channel(1);
             // However little room there is: this makes some.
             let ended = process::run(&self.settings.supervisor, command, output, self.bound.clone()).await;
-            self.judge(ended.map(|outcome| outcome.end), "")
+            self.judge(ended.map(|outcome| outcome.end), &[])
         };
         if let Err(failure) = emptied.await {
             tracing::debug!(home = %self.home.display(), error = %failure.message, "a workspace is not empty yet");
@@ -134,13 +148,11 @@ impl<'a> Tool<'a> {
                     Stream::Stdout => (&mut said, ANSWER),
                     Stream::Stderr => (&mut complaint, COMPLAINT),
                 };
-                let room = most.saturating_sub(to.len());
-                to.extend_from_slice(&chunk.bytes[..chunk.bytes.len().min(room)]);
+                keep(to, &chunk.bytes, most);
             }
             (said, complaint)
         };
         let (ended, (said, complaint)) = tokio::join!(running, reading);
-        let complaint = String::from_utf8_lossy(&complaint).trim().replace('\n', " ");
         self.judge(ended?, &complaint)?;
         match said.len() < ANSWER {
             true => Ok(said),
@@ -172,18 +184,27 @@ impl<'a> Tool<'a> {
         }
     }
 
-    /// What the end of a script means.
-    fn judge(&self, ended: Result<End, SpawnError>, complaint: &str) -> Result<(), Failure> {
-        match ended {
-            Ok(End::Exited(0)) => Ok(()),
-            Ok(End::Exited(3)) => Err(Failure::new(Code::PatchApplyFailed, complaint)),
-            Ok(End::Exited(4)) => Err(self.too_large()),
-            Ok(End::Exited(127)) => Err(failed("git is not installed on the runner's host")),
-            Ok(End::Stopped) => Err(failed("it was stopped")),
-            Ok(End::TimedOut) => Err(failed("it took more than half an hour")),
-            Ok(_) => Err(failed(complaint)),
-            Err(error) => Err(failed(&error.to_string())),
-        }
+    /// What the end of a script means that complained so.
+    fn judge(&self, ended: Result<End, SpawnError>, complaint: &[u8]) -> Result<(), Failure> {
+        let complaint = String::from_utf8_lossy(complaint).trim().replace('\n', " ");
+        let why = match ended {
+            Ok(End::Exited(0)) => return Ok(()),
+            Ok(End::Exited(3)) => return Err(Failure::new(Code::PatchApplyFailed, complaint)),
+            Ok(End::Exited(4)) => return Err(self.too_large()),
+            Ok(End::Exited(127)) => "git is not installed on the runner's host".to_owned(),
+            Ok(End::Exited(code)) if complaint.is_empty() => format!("git ended with exit code {code}"),
+            Ok(End::Exited(_)) => complaint,
+            Ok(End::Signalled(signal)) => format!("git was ended by signal {signal}; {complaint}"),
+            Ok(End::OutOfMemory) => {
+                "git needs more memory than a step may have; raise STEP_MEMORY_MB".to_owned()
+            }
+            Ok(End::Unwatched) => "somebody killed the process that keeps git; retry the job".to_owned(),
+            Ok(End::Stopped) => "it was stopped".to_owned(),
+            Ok(End::LeaseOver) => "the runner's lease passed meanwhile".to_owned(),
+            Ok(End::TimedOut | End::IdleTimedOut) => "it took more than half an hour".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(failed(why.trim_end_matches("; ").trim_end_matches('.')))
     }
 
     fn too_large(&self) -> Failure {
@@ -260,6 +281,12 @@ fn environment(home: &Path) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
+}
+
+/// Keeps what there is room for.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8], most: usize) {
+    let room = most.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
 fn line(said: &[u8]) -> String {

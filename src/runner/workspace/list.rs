@@ -5,12 +5,15 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 
 use super::source::beneath;
 
 /// Whether its owner may read a file.
 const OWNER_READS: u32 = 0o400;
+
+/// Bytes of the largest file that git compares: <https://github.com/git/git/blob/v2.30.0/xdiff-interface.h#L11>.
+const LARGEST: u64 = 1023 * 1024 * 1024;
 
 /// Paths of a workspace, each ended by NUL.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub(super) struct Listed {
     pub(super) taken: Vec<u8>,
     /// What cannot be read, as people read names.
     pub(super) left_out: Vec<String>,
+    /// What is larger than git compares, with its bytes.
+    pub(super) too_large: Option<(String, u64)>,
 }
 
 impl Listed {
@@ -41,8 +46,13 @@ impl Listed {
 
     fn one(&mut self, root: &OwnedFd, path: &[u8]) {
         let to = match look(root.as_fd(), path) {
-            Some((FileType::RegularFile, mode)) if mode & OWNER_READS == 0 => {
+            Some((FileType::RegularFile, found)) if found.st_mode & OWNER_READS == 0 => {
                 self.left_out.push(String::from_utf8_lossy(path).into_owned());
+                return;
+            }
+            Some((FileType::RegularFile, found)) if found.st_size.unsigned_abs() > LARGEST => {
+                let name = String::from_utf8_lossy(path).into_owned();
+                self.too_large.get_or_insert((name, found.st_size.unsigned_abs()));
                 return;
             }
             Some((FileType::RegularFile | FileType::Symlink, _)) => &mut self.taken,
@@ -80,9 +90,9 @@ impl Listed {
     }
 }
 
-/// What a path is and its mode, reached through no link.
-fn look(root: BorrowedFd<'_>, path: &[u8]) -> Option<(FileType, u32)> {
+/// What a path is, reached through no link.
+fn look(root: BorrowedFd<'_>, path: &[u8]) -> Option<(FileType, Stat)> {
     let opened = beneath(root, Path::new(OsStr::from_bytes(path)), OFlags::PATH).ok()?;
-    let mode = rustix::fs::fstat(opened).ok()?.st_mode;
-    Some((FileType::from_raw_mode(mode), mode))
+    let found = rustix::fs::fstat(opened).ok()?;
+    Some((FileType::from_raw_mode(found.st_mode), found))
 }

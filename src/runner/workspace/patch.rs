@@ -129,6 +129,9 @@ impl Workspace {
             .map_err(io::Error::other)
             .and_then(|sorted| sorted)
             .map_err(|error| unreadable(&error))?;
+        if let Some((name, bytes)) = &sorted.too_large {
+            return Err(too_large(name, *bytes));
+        }
         if !sorted.is_empty() {
             let gone = sorted.gone.len();
             let paths = [sorted.gone, sorted.taken].concat();
@@ -160,6 +163,17 @@ impl Workspace {
 
 fn is_empty(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn too_large(name: &str, bytes: u64) -> Failure {
+    let shown: String = name.chars().take(200).collect();
+    let megabytes = bytes / 1_000_000;
+    Failure::new(
+        Code::OutputLimit,
+        format!(
+            "The step left {shown:?} with {megabytes} MB, and git compares no file of more than 1072: let the step make it smaller, or let .gitignore name it."
+        ),
+    )
 }
 
 fn unreadable(error: &io::Error) -> Failure {

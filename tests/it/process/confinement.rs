@@ -147,6 +147,24 @@ async fn group(supervisor: &Supervisor, controller: &str) -> Option<PathBuf> {
 }
 
 #[tokio::test]
+async fn what_a_step_leaves_in_memory_is_no_burden_of_the_next() {
+    let supervisor = supervisor();
+    let Some(directory) = Some(Path::new("/dev/shm")).filter(|shared| shared.is_dir()) else {
+        return;
+    };
+    let left = tempfile::tempdir_in(directory).unwrap();
+    std::os::unix::fs::chown(&left, command(&[]).credentials.map(|user| user.uid), None).unwrap();
+    let script = format!("head -c 60000000 /dev/zero > {}/left", left.path().display());
+    let (outcome, _) = run_until(&supervisor, shell(&script, &[]), NEVER).await;
+    assert_eq!(outcome.unwrap().end, End::Exited(0));
+    // As long as it is there, and it is.
+    let mut next = shell("exit 5", &[]);
+    next.limits.memory_bytes = Some(30_000_000);
+    let (outcome, _) = run_until(&supervisor, next, NEVER).await;
+    assert_eq!(outcome.unwrap().end, End::Exited(5));
+}
+
+#[tokio::test]
 async fn control_groups_hold_a_step_and_go_with_their_supervisor() {
     let supervisor = supervisor();
     let mut step = command(&["cat", "/proc/self/cgroup"]);

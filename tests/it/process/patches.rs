@@ -389,6 +389,20 @@ async fn a_patch_that_is_too_large_is_not_kept_and_the_step_says_so() {
 }
 
 #[tokio::test]
+async fn a_file_that_git_does_not_compare_fails_the_step_by_its_name() {
+    let Some(ground) = Ground::sandboxed(&[]).await else {
+        return;
+    };
+    let (job, end) = ground
+        .steps(&[("huge", "truncate -s 1100M huge", json!({}))])
+        .await;
+    assert_eq!(end, "failed output_limit");
+    let message = format!("select message from job where id = '{job}'");
+    let message = ask(&ground.pool, &message).await;
+    assert!(message.contains("left \"huge\" with 1153 MB"), "{message}");
+}
+
+#[tokio::test]
 async fn a_pipe_by_a_name_that_git_reads_holds_up_nobody() {
     let Some(ground) = Ground::sandboxed(&[]).await else {
         return;

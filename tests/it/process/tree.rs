@@ -108,6 +108,50 @@ async fn a_keeper_that_is_killed_takes_its_step_along() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_step_whose_keeper_and_supervisor_are_killed_together_ends_with_the_next_supervisor()
+ {
+    let mark = mark();
+    let supervisor = supervisor();
+    let (output, mut chunks) = mpsc::channel::<Chunk>(4);
+    let script =
+        format!("{DAEMON} cat /proc/self/cgroup; cut -d ' ' -f 4 /proc/$PPID/stat; echo $PPID; sleep 100");
+    let step = shell(&script, &[&mark]);
+    let killing = async {
+        let pids = |said: &str| {
+            said.lines()
+                .filter_map(|line| line.parse().ok())
+                .collect::<Vec<i32>>()
+        };
+        let said = heard(&mut chunks, |said| {
+            said.contains("alive") && pids(said).len() == 2
+        })
+        .await;
+        let [above, keeper] = pids(&said)[..] else {
+            panic!("{said}")
+        };
+        // Neither sees the other go.
+        kill(Pid::from_raw(above), Signal::SIGSTOP).unwrap();
+        kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(above), Signal::SIGKILL).unwrap();
+        said
+    };
+    tokio::select! {
+        _ = process::run(&supervisor, step, output, CancellationToken::new()) => panic!("it ended"),
+        said = killing => {
+            let (outcome, _) = run_until(&supervisor, shell("exit 5", &[]), NEVER).await;
+            assert_eq!(outcome.unwrap().end, End::Exited(5));
+            if said.contains("/orchestrator-") {
+                eventually("the daemon ends", || marked(&mark).is_empty());
+            }
+        }
+    }
+    for left in marked(&mark) {
+        // Without groups to write, nobody finds it.
+        kill(Pid::from_raw(left), Signal::SIGKILL).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_supervisor_that_is_killed_is_replaced() {
     let supervisor = supervisor();
     let grandparent = "cut -d ' ' -f 4 /proc/$PPID/stat";
@@ -294,13 +338,22 @@ async fn a_keeper_that_was_stopped_hears_that_nobody_waits_any_more() {
 }
 
 #[tokio::test]
+async fn a_step_that_stopped_itself_has_its_grace() {
+    let mut step = shell("trap 'echo heard; exit 3' TERM; kill -STOP $$; sleep 100", &[]);
+    step.timeout = Duration::from_millis(500);
+    let (outcome, printed) = run(step).await;
+    assert_eq!(outcome.unwrap().end, End::TimedOut);
+    assert_eq!(printed.text(), "heard\n");
+}
+
+#[tokio::test]
 async fn a_fork_storm_is_bounded_and_over_when_its_time_is() {
     let mark = mark();
     let step_user = super::command(&[]).credentials;
     let uid = step_user.map_or_else(|| rustix::process::getuid().as_raw(), |user| user.uid);
     let most = limits::processes_of(uid) + 64;
     let mut storm = shell(
-        r#"storm() { storm "$@" | storm "$@" & }; echo $$; storm "$@"; sleep 100"#,
+        r#"storm() { storm "$@" | storm "$@" & }; echo $$; storm "$@" & exec sleep 100"#,
         &[&mark],
     );
     storm.timeout = Duration::from_secs(1);
