@@ -2,7 +2,8 @@
 //!
 //! A due job with a limit waits at a gate until there is room, and only then becomes available: the
 //! claim never meets a job it may not take, however many wait. What is available has its room; what would not be claimed
-//! because its queue is paused gets none, or it would keep those of other queues from it.
+//! because its queue is paused gets none, or it would keep those of other queues from it. That is asked in a way of which the
+//! planner has no opinion: it takes "in none of those queues" for next to nothing, and reads and sorts all who wait.
 
 use uuid::Uuid;
 
@@ -74,7 +75,7 @@ pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> 
             select id, concurrency_limit, row_number() over (order by priority desc, run_at, id) as place
               from (select id, concurrency_limit, priority, run_at from job
                      where project_id = $1 and concurrency_key = $2 and gate = 'key'
-                       and queue <> all (array(select name from queue where paused_at is not null))
+                       and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end
                      order by priority desc, run_at, id
                      limit 1000) as waiting
         ), near as (
@@ -137,7 +138,7 @@ pub async fn admit_project(db: impl Executor<'_>, project: ProjectId) -> Result<
         ), first as materialized (
             select id from job
              where project_id = $1 and gate = 'project'
-               and queue <> all (array(select name from queue where paused_at is not null))
+               and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end
              order by priority desc, run_at, id
              limit (select greatest(jobs, 0) from room)
                for no key update skip locked
@@ -173,14 +174,14 @@ pub async fn keys_with_room(
         with recursive keyed as (
             (select project_id, concurrency_key as key, concurrency_limit as most, 1 as number from job
               where gate = 'key' and (project_id, concurrency_key) > ($2, $3)
-                and queue <> all (array(select name from queue where paused_at is not null))
+                and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end
               order by project_id, concurrency_key, priority desc, run_at, id limit 1)
             union all
             select next.project_id, next.concurrency_key, next.concurrency_limit, keyed.number + 1
               from keyed, lateral (
                    select project_id, concurrency_key, concurrency_limit from job
                     where gate = 'key' and (project_id, concurrency_key) > (keyed.project_id, keyed.key)
-                      and queue <> all (array(select name from queue where paused_at is not null))
+                      and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end
                     order by project_id, concurrency_key, priority desc, run_at, id limit 1) as next
              where keyed.number < $1
         )
@@ -214,7 +215,7 @@ pub async fn projects_with_room(db: impl Executor<'_>) -> Result<Vec<Gate>> {
         "select id from project
           where exists (select from job
                          where project_id = project.id and gate = 'project'
-                           and queue <> all (array(select name from queue where paused_at is not null)))
+                           and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end)
             and coalesce(max_running, 32767)
                 > (select count(*) from job where project_id = project.id and project_limited and state in ('available', 'running'))"
     )

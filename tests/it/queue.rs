@@ -1,6 +1,7 @@
 //! What the queue promises, asked of the use cases over real tables.
 
 mod callbacks;
+mod comebacks;
 mod limits;
 mod model;
 mod needs;
