@@ -68,11 +68,15 @@ pub(crate) enum Goal {
 /// Figures as they come.
 pub(crate) struct Report {
     json: bool,
+    smoke: bool,
 }
 
 impl Report {
     pub(crate) fn new(options: &Options, server: &str) -> Self {
-        let report = Self { json: options.json };
+        let report = Self {
+            json: options.json,
+            smoke: options.smoke,
+        };
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let system = rustix::system::uname();
         let about = format!(
@@ -82,7 +86,9 @@ impl Report {
             env!("CARGO_PKG_VERSION"),
         );
         if report.json {
-            println!("{}", serde_json::json!({ "name": "machine", "value": about }));
+            let line = serde_json::json!({ "name": "machine", "value": about, "unit": null, "limit": null, "ratio": null,
+                                           "judged": null, "sign": "", "goal": null, "ok": null });
+            println!("{line}");
         } else {
             println!("{about}\n");
             println!(
@@ -100,17 +106,20 @@ impl Report {
 
     /// Says a figure and its ratio to `limit`, which was measured in the same run.
     pub(crate) fn figure(&self, name: &str, value: f64, unit: &str, limit: Option<f64>, goal: Goal) {
-        // Nothing of nothing is nothing.
-        let ratio = limit.map(|limit| if value == 0.0 { 0.0 } else { value / limit });
+        // Nothing of nothing says nothing, and reaches no goal.
+        let ratio = limit.map(|limit| value / limit);
         let judged = ratio.unwrap_or(value);
         let (sign, to_reach, ok) = match goal {
             Goal::AtLeast(least) => (">=", Some(least), Some(judged >= least)),
             Goal::AtMost(most) => ("<=", Some(most), Some(judged <= most)),
             Goal::None => ("", None, None),
         };
+        // A hundredth of the work says whether it is done at all.
+        let ok = ok.filter(|_| !self.smoke);
         if self.json {
-            let line = serde_json::json!({ "name": name, "value": value, "unit": unit, "limit": limit,
-                                           "ratio": ratio, "goal": to_reach, "ok": ok });
+            let judged = to_reach.map(|_| if limit.is_some() { "ratio" } else { "value" });
+            let line = serde_json::json!({ "name": name, "value": value, "unit": unit, "limit": limit, "ratio": ratio,
+                                           "judged": judged, "sign": sign, "goal": to_reach, "ok": ok });
             println!("{line}");
             return;
         }
@@ -128,8 +137,13 @@ impl Report {
             " {:>7}",
             ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default()
         );
-        if let (Some(to_reach), Some(ok)) = (to_reach, ok) {
-            let _ = write!(line, "  {sign} {to_reach} {}", if ok { "ok" } else { "MISSED" });
+        if let Some(to_reach) = to_reach {
+            let said = match ok {
+                Some(true) => "ok",
+                Some(false) => "MISSED",
+                None => "not judged",
+            };
+            let _ = write!(line, "  {sign} {to_reach} {said}");
         }
         println!("{line}");
     }

@@ -81,7 +81,9 @@ async fn drained(pool: &Pool, number: usize) -> f64 {
     let (before, began) = (jobs::events(pool).await, Instant::now());
     jobs::release(pool).await;
     jobs::ended(pool, number, before).await;
-    number as f64 / began.elapsed().as_secs_f64()
+    let rate = number as f64 / began.elapsed().as_secs_f64();
+    jobs::succeeded(pool, number, before).await;
+    rate
 }
 
 /// Claims of a session that finds nothing: what each walks over.

@@ -16,6 +16,8 @@ use super::{Bench, jobs, latency, webhook};
 const BURNING: &str = "select count(*) from job where queue = 'hogs' and state = 'running'";
 /// Callers at once.
 const CALLERS: u32 = 8;
+/// What tells a hog from other programs.
+const MARK: &str = "orchestrator-bench-hog";
 /// Rounds of each.
 const ROUNDS: usize = 3;
 
@@ -109,6 +111,10 @@ async fn under(
     let accepted = webhook::accepted(api, CALLERS, length).await;
     assert_eq!(ask(pool, BURNING).await, hogs.to_string());
     drop(runner);
+    // They end with it, and are not to burn beside what is measured next.
+    while burn_still() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     tell(
         pool,
         "truncate job cascade; truncate job_spec, log, step, attempt, event",
@@ -129,7 +135,7 @@ async fn burn(pool: &Pool, hogs: usize) {
             pool,
             "hogs",
             hogs,
-            &jobs::program(&["sh", "-c", "while :; do :; done"]),
+            &jobs::program(&["sh", "-c", "while :; do :; done", MARK]),
         )
         .await;
         tell(pool, "select pg_notify('orchestrator_work', 'hogs')").await;
@@ -137,4 +143,16 @@ async fn burn(pool: &Pool, hogs: usize) {
     while ask(pool, BURNING).await != hogs.to_string() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Whether a hog is left.
+fn burn_still() -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut arguments =
+        processes.map(|process| std::fs::read(process.path().join("cmdline")).unwrap_or_default());
+    arguments.any(|arguments| {
+        arguments
+            .split(|byte| *byte == 0)
+            .any(|argument| argument == MARK.as_bytes())
+    })
 }

@@ -75,3 +75,9 @@ pub(super) async fn ended(pool: &Pool, number: usize, before: u64) {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
+
+/// Says that they ended well: a job that cannot run ends, too, and sooner.
+pub(super) async fn succeeded(pool: &Pool, number: usize, before: u64) {
+    let succeeded = format!("(select count(*) from event where id > {before} and kind = 'job.succeeded')");
+    assert_eq!(ask(pool, &succeeded).await, number.to_string());
+}

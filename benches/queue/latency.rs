@@ -66,7 +66,7 @@ pub(super) struct Waits {
 }
 
 /// What comes of each of `number` webhooks, one at a time. The start of the program has behind it the commit, the hint,
-/// the claim and the fork.
+/// the claim, the workspace, the fork and the call that executes it: whoever forks it looks at the clock then.
 pub(super) async fn starts(pool: &Pool, api: &mut Connection, number: usize) -> Vec<Waits> {
     let first = clock::now();
     let body = body(&jobs::program(&["/bin/true"]));
@@ -81,7 +81,7 @@ pub(super) async fn starts(pool: &Pool, api: &mut Connection, number: usize) -> 
             "select job.created_at, attempt.started_at, step.started_at
                from job join attempt on attempt.job_id = job.id and attempt.number = 1
                         join step on step.job_id = job.id and step.attempt = 1
-              where job.created_at >= $1 and queue = 'default' order by job.id",
+              where job.created_at >= $1 and queue = 'default' and job.state = 'succeeded' order by job.id",
         )
         .bind(first)
         .fetch_all(pool)

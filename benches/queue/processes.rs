@@ -68,6 +68,7 @@ async fn run(database: &Database, number: usize) -> f64 {
     jobs::release(&pool).await;
     jobs::ended(&pool, number, before).await;
     let rate = number as f64 / began.elapsed().as_secs_f64();
+    jobs::succeeded(&pool, number, before).await;
     drop(service);
     pool.close().await;
     rate

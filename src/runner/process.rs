@@ -149,7 +149,7 @@ pub enum End {
 pub struct Outcome {
     /// How it ended.
     pub end: End,
-    /// When it was started.
+    /// When it was executed; when that was asked for, where nobody is left to say.
     pub started_at: DateTime<Utc>,
     /// When it had ended.
     pub finished_at: DateTime<Utc>,
@@ -184,12 +184,12 @@ pub async fn run(
     bound: impl Into<Bound>,
 ) -> Result<Outcome, SpawnError> {
     let Bound { stop, lease } = bound.into();
-    let started_at = clock::now();
+    let asked_at = clock::now();
     let (watch, capture) = watch::start(supervisor, &command, lease).await?;
     let seen = watch.until_over(&command, capture, &output, &stop).await?;
     Ok(Outcome {
         end: seen.end,
-        started_at,
+        started_at: seen.executed_at.unwrap_or(asked_at),
         finished_at: clock::now(),
         output_bytes: seen.output_bytes,
         cpu: seen.cpu,

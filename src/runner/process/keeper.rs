@@ -109,7 +109,11 @@ impl Keeper<'_> {
             wrapped: order.wrapper.is_some(),
             until: order.until,
             killing: false,
-            ended: Ended::default(),
+            ended: Ended {
+                // Whoever forks waits until the program is there.
+                executed_at: clock::now().timestamp_micros(),
+                ..Ended::default()
+            },
         };
         step.until_over()?;
         let mut ended = step.ended;

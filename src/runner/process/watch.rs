@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
@@ -30,6 +31,8 @@ pub(super) struct Watch {
 /// What was seen of a program.
 pub(super) struct Seen {
     pub(super) end: End,
+    /// When the program was executed, if anybody says so.
+    pub(super) executed_at: Option<DateTime<Utc>>,
     pub(super) output_bytes: u64,
     pub(super) cpu: Duration,
     pub(super) peak_memory_bytes: u64,
@@ -249,6 +252,7 @@ fn seen(command: &Command, ended_by_us: Option<End>, ended: &Ended, output_bytes
     };
     Seen {
         end: ended_by_us.unwrap_or(by_itself),
+        executed_at: DateTime::from_timestamp_micros(ended.executed_at),
         output_bytes,
         cpu: Duration::from_micros(ended.cpu_us),
         peak_memory_bytes: ended.peak_memory_kb * 1024,
@@ -259,6 +263,7 @@ fn seen(command: &Command, ended_by_us: Option<End>, ended: &Ended, output_bytes
 fn unwatched(ended_by_us: Option<End>, output_bytes: u64) -> Seen {
     Seen {
         end: ended_by_us.unwrap_or(End::Unwatched),
+        executed_at: None,
         output_bytes,
         cpu: Duration::ZERO,
         peak_memory_bytes: 0,

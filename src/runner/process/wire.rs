@@ -113,6 +113,8 @@ pub(super) enum Stage {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Ended {
     pub(super) status: Status,
+    /// When it was executed, by the host's clock, in microseconds of Unix time.
+    pub(super) executed_at: i64,
     pub(super) cpu_us: u64,
     pub(super) peak_memory_kb: u64,
     pub(super) oom_kills: u64,

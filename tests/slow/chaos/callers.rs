@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Quick,
     /// Long enough to be met by whatever happens to its runner.
     Slow,
+    /// Longer than a lease: it outlives a frozen runner, unless it is ended.
+    Long,
     TwoSteps,
     /// One of few that may run at once.
     Limited,
@@ -48,7 +50,8 @@ impl Kind {
     fn draw(random: &mut StdRng) -> Self {
         match random.random_range(0..100) {
             0..40 => Self::Quick,
-            40..55 => Self::Slow,
+            40..52 => Self::Slow,
+            52..55 => Self::Long,
             55..67 => Self::TwoSteps,
             67..73 => Self::Limited,
             73..77 => Self::Later,
@@ -196,6 +199,14 @@ impl OneCaller {
             json!({ "goal": key, "project_id": "demo", "idempotency_key": key, "max_attempts": 100 });
         body["steps"] = match kind {
             Kind::Slow | Kind::Cancelled => json!([step("one", "sleep 1.5")]),
+            Kind::Long => json!([step(
+                "one",
+                &format!(
+                    "sleep 5; echo \"$ORCHESTRATOR_JOB_ID $ORCHESTRATOR_ATTEMPT end\" >> {}",
+                    self.effects
+                )
+            )]),
+            Kind::Limited => json!([step("one", "sleep 0.5")]),
             Kind::TwoSteps => json!([step("one", ""), step("two", "sleep 0.2")]),
             Kind::Failing => json!([step("one", "exit 3")]),
             Kind::Daemon => json!([step("one", "( setsid sh -c 'trap \"\" TERM; sleep 900' & ) &")]),

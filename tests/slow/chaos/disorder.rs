@@ -88,6 +88,7 @@ fn carry_out(ground: &mut Ground, random: &mut StdRng, act: Act) {
                 Act::Kill(_) => Signal::SIGKILL,
                 _ => Signal::SIGTERM,
             };
+            ground.services[service].must_run();
             let keepers = ground.services[service].keepers();
             // A step of the runner's user could do that; it is not to save anybody from the end.
             let stopped = if act == Act::Kill(service) {
@@ -102,7 +103,7 @@ fn carry_out(ground: &mut Ground, random: &mut StdRng, act: Act) {
             ground.services[service].signal(signal);
             // It may be frozen, and would not hear the word to end.
             ground.services[service].signal(Signal::SIGCONT);
-            let said = ground.services[service].end();
+            let (_, said) = ground.services[service].end();
             ground.said.push(said);
             std::thread::sleep(away / 4);
             ground.services[service].start();
@@ -121,8 +122,9 @@ fn carry_out(ground: &mut Ground, random: &mut StdRng, act: Act) {
         // One of its processes dies: it ends all sessions and recovers by itself.
         Act::KillSession => {
             let sessions = ground.server.processes();
-            let one = sessions[random.random_range(1..sessions.len())];
-            let _ = kill(one, Signal::SIGKILL);
+            if let Some(one) = sessions.get(random.random_range(1..sessions.len().max(2))) {
+                let _ = kill(*one, Signal::SIGKILL);
+            }
         }
         Act::FreezeServer => {
             ground.server.freeze();

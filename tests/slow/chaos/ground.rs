@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -112,10 +113,13 @@ impl Ground {
     pub(super) fn stop(&mut self) {
         for service in &self.services {
             self.kept.extend(service.keepers());
+            service.must_run();
             service.signal(Signal::SIGTERM);
         }
         for service in &mut self.services {
-            self.said.push(service.end());
+            let (status, said) = service.end();
+            assert!(status.success(), "{} ended with {status}:\n{said}", service.name);
+            self.said.push(said);
         }
     }
 }
@@ -185,11 +189,18 @@ impl Service {
         kill(self.process(), signal).unwrap();
     }
 
-    /// Waits for its end; answers with everything it said.
-    pub(super) fn end(&mut self) -> String {
+    /// Says that it has not ended by itself: nothing that is done to others is a reason to.
+    pub(super) fn must_run(&self) {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process())).unwrap();
+        let (_, state) = stat.rsplit_once(") ").unwrap();
+        assert!(!state.starts_with('Z'), "{} ended by itself", self.name);
+    }
+
+    /// Waits for its end; answers with how it ended, and everything it said.
+    pub(super) fn end(&mut self) -> (ExitStatus, String) {
         let mut program = self.program.take().unwrap();
-        program.end();
-        program.said()
+        let status = program.end();
+        (status, program.said())
     }
 }
 

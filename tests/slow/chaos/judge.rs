@@ -40,10 +40,10 @@ const WATCH: &str = "
     create trigger watch_log after insert on log for each row execute function watch_row();
     create trigger watch_artifact after insert or update on artifact for each row execute function watch_row();
     create table accepted (key text primary key, job_id uuid not null, ends text[] not null);
-    create table effect (job_id uuid not null, attempt integer not null, step_id text not null);";
+    create table effect (number bigint primary key, job_id uuid not null, attempt integer not null, step_id text not null);";
 
 /// Each counts what must not be.
-const PROMISES: [(&str, &str); 16] = [
+const PROMISES: [(&str, &str); 17] = [
     (
         "an accepted request without its job",
         "select count(*) from accepted left join job_key using (key, job_id) left join job on job.id = accepted.job_id
@@ -92,6 +92,11 @@ const PROMISES: [(&str, &str); 16] = [
         "a job with more effects of a step than attempts",
         "select count(*) from (select job_id, step_id, count(*) as times from effect group by job_id, step_id) as counted
            join job on job.id = job_id where times > job.attempt",
+    ),
+    (
+        "an effect of an attempt after one of the next",
+        "select count(*) from effect join effect as next on next.job_id = effect.job_id and next.attempt > effect.attempt
+          where effect.number > next.number",
     ),
     (
         "a step that succeeded without having run",
@@ -169,6 +174,7 @@ pub(super) async fn judge(ground: &Ground, accepted: &BTreeMap<String, Accepted>
             .map(|line| format!("said twice: {line}")),
     );
     broken.extend(unlike(ground).await);
+    broken.extend(faults(ground));
     if !broken.is_empty() {
         keep(ground);
     }
@@ -198,7 +204,7 @@ async fn bring_in(ground: &Ground, accepted: &BTreeMap<String, Accepted>) {
         .await
         .unwrap();
     let effects = fs::read_to_string(&ground.effects).unwrap();
-    sqlx::query("insert into effect select split_part(line, ' ', 1)::uuid, split_part(line, ' ', 2)::int, split_part(line, ' ', 3) from unnest($1::text[]) as line")
+    sqlx::query("insert into effect select number, split_part(line, ' ', 1)::uuid, split_part(line, ' ', 2)::int, split_part(line, ' ', 3) from unnest($1::text[]) with ordinality as said (line, number)")
         .bind(effects.lines().map(str::to_owned).collect::<Vec<_>>())
         .execute(&ground.pool)
         .await
@@ -244,6 +250,25 @@ fn said_twice(ground: &Ground) -> Vec<String> {
     all.into_iter()
         .filter(|line| !once.insert(line.clone()))
         .collect()
+}
+
+/// What no service is to say, whatever is done to it.
+fn faults(ground: &Ground) -> Vec<String> {
+    let lines = ground.said.iter().flat_map(|said| said.lines());
+    let faults =
+        lines.filter(|line| line.contains("panicked at") || line.contains("a fault of this program"));
+    faults
+        .map(|line| format!("a service met a fault: {line}"))
+        .collect()
+}
+
+/// Waits until nothing is left of what steps wanted to leave behind, while their runners go on.
+pub(super) async fn until_no_daemons(ground: &Ground) {
+    let left = || {
+        let all = orphans(ground);
+        all.into_iter().filter(|one| one.contains("sleep 900")).count()
+    };
+    until(async || (left() == 0).then_some(())).await;
 }
 
 /// Processes that were started here and outlived everyone: the directory is in their arguments or in what they
