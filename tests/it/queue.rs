@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod comebacks;
+mod invariants;
 mod limits;
 mod model;
 mod needs;
