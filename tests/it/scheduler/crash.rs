@@ -111,6 +111,7 @@ async fn runner_killed_at_every_message_of_an_end_leaves_nothing_waiting_and_cou
             killed.close().await;
             // Whoever does not know settles again; the next tick finds what is left.
             session.settle(&batch).await.unwrap();
+            session.followed().await;
             sweep(&clock.pool, &Hints::default()).await.unwrap();
             failures += 1;
             let counted = format!("select failures = {failures} from schedule");
