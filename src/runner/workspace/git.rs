@@ -91,7 +91,8 @@ impl<'a> Tool<'a> {
     pub(super) async fn text(&self, base: &str, output: mpsc::Sender<Chunk>) -> Result<(), Failure> {
         let (between, mut chunks) = mpsc::channel(16);
         let running = self.watched(self.command(TEXT, &[base], None)?, between);
-        let passing = async {
+        // What passes it on is gone as soon as nobody hears it: git would wait for ever to be heard.
+        let passing = async move {
             let mut complaint = Vec::new();
             while let Some(chunk) = chunks.recv().await {
                 match chunk.stream {
@@ -100,7 +101,6 @@ impl<'a> Tool<'a> {
                     Stream::Stdout => {}
                 }
             }
-            drop(output);
             complaint
         };
         let (ended, complaint) = tokio::join!(running, passing);

@@ -259,6 +259,8 @@ async fn a_secret_in_a_file_fails_the_step_and_is_kept_nowhere() {
         "printf %s \"$MY_SECRET\" | cut -c 1-9 | tr -d '\\n' > d/config; printf %s \"$MY_SECRET\" | cut -c 10- >> d/config",
         "mkdir -p d && printf '\\101KIA%s' IOSFODNN7REALKEY > d/config",
         "printf %s \"$MY_SECRET\" | base64 > d/config",
+        // More than is read once it is found.
+        "printf 'a\\0' > d/config; printf %s \"$MY_SECRET\" >> d/config; head -c 20000000 /dev/urandom >> d/config",
         "echo x > \"d/$MY_SECRET-config\"; echo \"$MY_SECRET\"",
     ];
     for way in ways {
