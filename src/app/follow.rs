@@ -33,8 +33,13 @@ const KEYS: u32 = 1000;
 /// [`store::Error`] when PostgreSQL is away; the next tick does what is left.
 pub async fn follow(pool: &Pool, hints: &Hints, ended: &[Ended]) -> Result<()> {
     tell(hints, ended);
-    hear(pool, hints, needed(ended).collect()).await?;
-    admit_all(pool, hints, gates(ended).collect()).await
+    go_on(pool, hints, needed(ended).collect(), gates(ended).collect()).await
+}
+
+/// Lets those go on who need jobs that ended, and then those who wait at gates where room was left.
+async fn go_on(pool: &Pool, hints: &Hints, needed: Vec<JobId>, gates: BTreeSet<Gate>) -> Result<()> {
+    hear(pool, hints, needed).await?;
+    admit_all(pool, hints, gates).await
 }
 
 /// Tells runners what may be claimed again at once.

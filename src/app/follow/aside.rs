@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{admit_all, hear, tell};
+use super::{go_on, tell};
 use crate::app::gather::{Company, Gather};
 use crate::app::hint::Hints;
 use crate::domain::id::JobId;
+use crate::store::Pool;
 use crate::store::ended::Ended;
 use crate::store::gate::Gate;
-use crate::store::{Pool, Result};
 
 /// How many follow up at once: one may have to wait for a gate.
 const WORKERS: usize = 2;
@@ -43,7 +43,9 @@ impl Aside {
         let due = Gather::start(WORKERS, MOST, Company::AsBefore, move |due: Vec<Due>| {
             let (pool, hints) = (pool.clone(), telling.clone());
             async move {
-                if let Err(error) = follow(&pool, &hints, &due).await {
+                let needed = due.iter().flat_map(|due| due.needed.iter().copied());
+                let gates = due.iter().flat_map(|due| due.gates.iter().cloned());
+                if let Err(error) = go_on(&pool, &hints, needed.collect(), gates.collect()).await {
                     tracing::warn!(error = %error, "what waits for room or for a job that ended waits for the scheduler");
                 }
                 vec![(); due.len()]
@@ -88,11 +90,4 @@ impl Aside {
             );
         }
     }
-}
-
-async fn follow(pool: &Pool, hints: &Hints, due: &[Due]) -> Result<()> {
-    let needed = due.iter().flat_map(|due| due.needed.iter().copied());
-    hear(pool, hints, needed.collect()).await?;
-    let gates = due.iter().flat_map(|due| due.gates.iter().cloned());
-    admit_all(pool, hints, gates.collect()).await
 }
