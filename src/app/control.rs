@@ -135,7 +135,7 @@ async fn brought_back(pool: &Pool, caller: &Caller, job: JobId) -> Result<Retrie
     let mut transaction = pool.begin().await.map_err(store::Error::from)?;
     let needs = unmet.iter().map(|(need, _)| *need);
     // In the order of ids, as whoever holds several jobs.
-    store::need::hold(&mut *transaction, &needs.chain([job]).collect::<Vec<_>>()).await?;
+    store::need::hold(&mut *transaction, &needs.chain([job]).collect::<Vec<_>>(), 0).await?;
     let unmet = store::need::unmet(&mut *transaction, job).await?;
     let needs: Vec<JobId> = unmet.iter().map(|(need, _)| *need).collect();
     let met = store::control::retry(&mut *transaction, job, projects, actor, &needs).await?;

@@ -21,6 +21,8 @@ pub use aside::Aside;
 
 /// Most jobs whose end is made known in one transaction.
 const BATCH: u32 = 500;
+/// Most jobs that hear of ends in one transaction: a job may be needed by any number, and each is held until it ends.
+const PART: u32 = 5000;
 /// How long ends are made known each alone: a tick has other things to do.
 const ALONE: Duration = Duration::from_secs(5);
 /// Most keys that one statement looks at for room.
@@ -71,12 +73,16 @@ pub(super) async fn hear(pool: &Pool, hints: &Hints, ended: Vec<JobId>) -> Resul
 }
 
 /// Moves the jobs that need `needs`, those that were cancelled by that moving others in turn.
-async fn release(pool: &Pool, hints: &Hints, mut needs: Vec<JobId>) -> Result<()> {
-    while !needs.is_empty() {
+async fn release(pool: &Pool, hints: &Hints, needs: Vec<JobId>) -> Result<()> {
+    let mut left = vec![needs];
+    while let Some(needs) = left.pop() {
         let mut transaction = pool.begin().await?;
-        store::need::hold(&mut *transaction, &needs).await?;
-        let moved = store::need::release(&mut *transaction, &needs).await?;
+        store::need::hold(&mut *transaction, &needs, PART).await?;
+        let (moved, more) = store::need::release(&mut *transaction, &needs, PART).await?;
         transaction.commit().await?;
+        if more {
+            left.push(needs);
+        }
         let available = moved.iter().filter(|moved| moved.state == JobState::Available);
         available.for_each(|moved| hints.work(&moved.queue));
         let waiting = moved.iter().filter(|moved| moved.state == JobState::Scheduled);
@@ -86,8 +92,13 @@ async fn release(pool: &Pool, hints: &Hints, mut needs: Vec<JobId>) -> Result<()
             waiting.flat_map(|moved| moved.gates.iter().cloned()).collect(),
         )
         .await?;
-        let over = |moved: &&store::need::Moved| moved.needed && moved.state.is_terminal();
-        needs = moved.iter().filter(over).map(|moved| moved.job).collect();
+        let over = moved
+            .iter()
+            .filter(|moved| moved.needed && moved.state.is_terminal());
+        let over: Vec<_> = over.map(|moved| moved.job).collect();
+        if !over.is_empty() {
+            left.push(over);
+        }
     }
     Ok(())
 }

@@ -66,19 +66,20 @@ pub async fn untold(db: impl Executor<'_>, limit: u32) -> Result<Vec<JobId>> {
     Ok(ids.into_iter().map(JobId).collect())
 }
 
-/// Holds jobs, and those that need them, until the transaction ends, so that nobody marks or ends them meanwhile: all in
-/// the order of their ids, as [`mark`] does, which may be of both.
+/// Holds jobs, and up to `most` of those that are to hear of their ends, until the transaction ends, so that nobody marks or
+/// ends them meanwhile: all in the order of their ids, as [`mark`] does, which may be of both.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn hold(db: impl Executor<'_>, jobs: &[JobId]) -> Result<()> {
+pub async fn hold(db: impl Executor<'_>, jobs: &[JobId], most: u32) -> Result<()> {
     let ids: Vec<_> = jobs.iter().map(|id| id.0).collect();
     sqlx::query!(
         "select id from job
-          where id = any ($1 || array(select job_id from job_need where needs_id = any ($1)))
+          where id = any ($1 || array(select job_id from job_to_hear where needs_id = any ($1) limit $2))
           order by id for no key update",
-        &ids
+        &ids,
+        i64::from(most),
     )
     .fetch_all(db)
     .await?;
@@ -100,24 +101,27 @@ pub struct Moved {
     pub gates: Vec<Gate>,
 }
 
-/// Moves the jobs that need one of `ended`: on, when all they need succeeded; to the end, when one
-/// did not. In a transaction, after [`hold`] in a statement of its own: only then does this one see
-/// every job that was put in before.
+/// Moves up to `most` of the jobs that need one of `ended`: on, when all they need succeeded; to the end, when one did not.
+/// In a transaction, after [`hold`] in a statement of its own: only then does this one see every job that was put in before.
+/// Answers as well whether there may be more of them; `ended` stay [`untold`] until there are none.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn release(db: impl Executor<'_>, ended: &[JobId]) -> Result<Vec<Moved>> {
+pub async fn release(db: impl Executor<'_>, ended: &[JobId], most: u32) -> Result<(Vec<Moved>, bool)> {
     let ids: Vec<_> = ended.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"
-        with heard as (
+        with part as materialized (
+            select array(select job_id from job_to_hear where needs_id = any ($1) limit $2) as ids
+        ), heard as (
             -- Who has ended has an end (finished_iff_terminal). States, and a subquery that is no array, offer the planner
             -- a walk over all jobs that are so, asking of each whether it is among these.
-            update job set needed = false where id = any ($1) and finished_at is not null
+            update job set needed = false
+             where id = any ($1) and finished_at is not null and (select cardinality(ids) < $2 from part)
         ), waiting as materialized (
             select id from job
-             where id = any (array(select job_id from job_need where needs_id = any ($1))) and state::text = 'blocked'
+             where id = any ((select ids from part)::uuid[]) and state::text = 'blocked'
              order by id
                for no key update
         ), judged as (
@@ -145,18 +149,26 @@ pub async fn release(db: impl Executor<'_>, ended: &[JobId]) -> Result<Vec<Moved
             insert into event (project_id, job_id, kind, actor)
             select project_id, id, 'job.' || state, 'scheduler' from moved
         )
-        select id, project_id, queue, state as "state: Named<JobState>", needed, concurrency_key, project_limited from moved
+        select id as "id?", project_id as "project_id?", queue as "queue?", state as "state?: Named<JobState>",
+               needed as "needed?", concurrency_key, project_limited as "project_limited?",
+               cardinality(ids) >= $2 as "more!"
+          from part left join moved on true
         "#,
         &ids,
+        i64::from(most),
     )
     .fetch_all(db)
     .await?;
-    let moved = rows.into_iter().map(|row| Moved {
-        job: JobId(row.id),
-        queue: row.queue,
-        state: row.state.0,
-        needed: row.needed,
-        gates: Gate::all_of(row.project_id, row.concurrency_key, row.project_limited),
+    // One row without a job where nobody was moved.
+    let more = rows.first().is_some_and(|row| row.more);
+    let moved = rows.into_iter().filter_map(|row| {
+        Some(Moved {
+            job: JobId(row.id?),
+            queue: row.queue?,
+            state: row.state?.0,
+            needed: row.needed?,
+            gates: Gate::all_of(row.project_id?, row.concurrency_key, row.project_limited?),
+        })
     });
-    Ok(moved.collect())
+    Ok((moved.collect(), more))
 }

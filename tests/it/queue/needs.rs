@@ -276,15 +276,53 @@ async fn who_releases_and_who_comes_to_need_do_not_wait_for_each_other() {
     settle(&queue.pool, runner.id, &[ended]).await.unwrap();
     let mut releasing = queue.pool.acquire().await.unwrap();
     sqlx::raw_sql("begin").execute(&mut *releasing).await.unwrap();
-    need::hold(&mut *releasing, &[ends]).await.unwrap();
+    need::hold(&mut *releasing, &[ends], 10).await.unwrap();
     let pool = queue.pool.clone();
     let marking = tokio::spawn(async move { need::mark(&pool, &[(waits, project), (ends, project)]).await });
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     until(async || (ask(&queue.pool, waiting).await == "1").then_some(())).await;
-    let moved = need::release(&mut *releasing, &[ends]).await.unwrap();
-    assert_eq!(moved.len(), 1);
+    let (moved, more) = need::release(&mut *releasing, &[ends], 10).await.unwrap();
+    assert_eq!((moved.len(), more), (1, false));
     sqlx::raw_sql("commit").execute(&mut *releasing).await.unwrap();
     assert_eq!(marking.await.unwrap().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn of_many_who_need_a_job_some_go_on_at_a_time_and_none_is_forgotten() {
+    let queue = Queue::new().await;
+    let keyed = |key: &str| json!({ "idempotency_key": key });
+    let first = [keyed("ends"), keyed("goes on")];
+    let first = queue.submit_all(&first).await.unwrap();
+    let (ends, goes_on) = (first[0].job, first[1].job);
+    let five = vec![json!({ "needs": [ends] }); 5];
+    queue.submit_all(&five).await.unwrap();
+    // They wait for another as well, and are in nobody's way.
+    let both = vec![json!({ "needs": [ends, goes_on] }); 3];
+    queue.submit_all(&both).await.unwrap();
+    let runner = queue.session(&[]).await;
+    let fence = claim(&runner, 1).await[0];
+    assert_eq!(fence.job, ends);
+    let ended = Settlement {
+        fence,
+        ending: Ending::Succeeded,
+        step: None,
+    };
+    settle(&queue.pool, runner.id, &[ended]).await.unwrap();
+    for (moves, more) in [(2, true), (2, true), (1, false), (0, false)] {
+        let untold = need::untold(&queue.pool, 10).await.unwrap();
+        assert_eq!(untold.contains(&ends), more || moves > 0);
+        let mut transaction = queue.pool.acquire().await.unwrap();
+        sqlx::raw_sql("begin").execute(&mut *transaction).await.unwrap();
+        need::hold(&mut *transaction, &[ends], 2).await.unwrap();
+        let (moved, left) = need::release(&mut *transaction, &[ends], 2).await.unwrap();
+        sqlx::raw_sql("commit").execute(&mut *transaction).await.unwrap();
+        assert_eq!((moved.len(), left), (moves, more));
+    }
+    let states = "select string_agg(state::text, ' ' order by id) from job where id not in (select needs_id from job_need)";
+    let available = "available ".repeat(5) + "blocked blocked blocked";
+    assert_eq!(ask(&queue.pool, states).await, available);
+    end(&runner, claim(&runner, 1).await[0], Ending::Succeeded).await;
+    assert_eq!(ask(&queue.pool, states).await, ["available"; 8].join(" "));
 }
 
 #[tokio::test]
