@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::follow::Tried;
 use super::hint::Hints;
 use super::schedules::read::definition;
 use crate::domain::clock::Instant;
@@ -26,27 +27,49 @@ const BATCH: u32 = 500;
 /// Fires every schedule that is due, in bounded transactions; answers with the number of jobs made.
 ///
 /// Any number of schedulers may run this at once: each skips what another holds, and an instant is
-/// decided once because it is a key.
+/// decided once because it is a key. Where a batch cannot be fired, each of its schedules is tried alone: one that cannot,
+/// as somebody holds the run it is to displace, keeps no other from its time.
 ///
 /// # Errors
 ///
-/// [`store::Error`] when PostgreSQL is away; what was not committed is due again.
+/// [`store::Error`] when PostgreSQL is away, or a schedule could not be fired; what was not committed is due again.
 pub async fn fire_due(pool: &Pool, hints: &Hints, now: Instant) -> Result<usize> {
     let mut made = 0;
+    let mut tried = Tried::default();
+    let mut failed = Vec::new();
+    // How many are still to be tried alone.
+    let mut alone = 0;
     loop {
+        let most = if alone > 0 { 1 } else { BATCH };
         let mut transaction = pool.begin().await?;
-        let due = store::schedule::lock_due(&mut *transaction, now, BATCH).await?;
+        let due = store::schedule::lock_due(&mut *transaction, now, most, &failed).await?;
         if due.is_empty() {
-            return Ok(made);
+            break;
         }
-        let aftermath = fire(&mut transaction, &due, now).await?;
-        transaction.commit().await?;
-        made += aftermath.made();
-        aftermath.follow(pool, hints).await;
-        if due.len() < BATCH as usize {
-            return Ok(made);
+        alone -= due.len().min(alone);
+        match fire(&mut transaction, &due, now).await {
+            Ok(aftermath) => {
+                transaction.commit().await?;
+                made += aftermath.made();
+                aftermath.follow(pool, hints).await;
+            }
+            Err(error) => {
+                // Here and now: whoever looks next skips what is still locked.
+                transaction.rollback().await?;
+                if due.len() > 1 && !error.is_away() {
+                    alone = due.len();
+                    continue;
+                }
+                tracing::warn!(schedule.id = %due[0], error = %error, "a schedule could not be fired; it is due again");
+                tried.part::<()>(Err(error))?;
+                failed.extend_from_slice(&due);
+            }
+        }
+        if due.len() < most as usize {
+            break;
         }
     }
+    tried.over().map(|()| made)
 }
 
 /// Decides about schedules that are locked, writes down what was decided, and moves them on.

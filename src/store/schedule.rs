@@ -83,21 +83,27 @@ pub async fn read(db: impl Executor<'_>, ids: &[ScheduleId], projects: Reach<'_>
     Ok(schedules)
 }
 
-/// Locks up to `limit` schedules that are to be released, for the transaction; another scheduler
-/// skips them.
+/// Locks up to `limit` schedules that are to be released, but for those that are `not` to be, for the transaction; another
+/// scheduler skips them.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
-pub async fn lock_due(db: impl Executor<'_>, now: Instant, limit: u32) -> Result<Vec<ScheduleId>> {
+pub async fn lock_due(
+    db: impl Executor<'_>,
+    now: Instant,
+    limit: u32,
+    not: &[ScheduleId],
+) -> Result<Vec<ScheduleId>> {
     let ids = sqlx::query_scalar!(
         "select id from schedule
-          where paused_at is null and fire_at <= coalesce($1, now())
+          where paused_at is null and fire_at <= coalesce($1, now()) and id <> all ($3)
           order by fire_at
           limit $2
             for update skip locked",
         now,
         i64::from(limit),
+        &uuids(not),
     )
     .fetch_all(db)
     .await?;

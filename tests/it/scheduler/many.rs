@@ -52,6 +52,42 @@ async fn two_schedulers_fire_each_occurrence_of_ten_minutes_once() {
 }
 
 #[tokio::test]
+async fn schedule_that_cannot_be_fired_keeps_no_other_from_its_time_and_is_fired_when_it_can() {
+    let clock = Clockwork::new().await;
+    let start = at("2030-01-01T00:00:00Z");
+    for number in 0..9 {
+        let queue = if number == 4 { "refused" } else { "default" };
+        let job = json!({ "goal": "g", "project_id": "demo", "queue": queue, "steps": [{ "step_id": "a", "agent": "noop" }] });
+        let name = format!("schedule-{number}");
+        clock
+            .schedule(
+                start,
+                &name,
+                "@hourly",
+                &json!({ "job": job, "overlap": "allow" }),
+            )
+            .await;
+    }
+    tell(
+        &clock.pool,
+        "create function refuse() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$;
+         create trigger refuse before insert on job for each row when (new.queue = 'refused') execute function refuse()",
+    )
+    .await;
+    let count = "select count(*) filter (where queue = 'default') || ' ' || count(*) filter (where queue = 'refused') from job";
+    for (hour, made) in [(1, "8 0"), (2, "16 0")] {
+        let now = Some(start + TimeDelta::hours(hour));
+        let error = fire_due(&clock.pool, &Hints::default(), now).await.unwrap_err();
+        assert!(error.to_string().contains("not this one"), "{error}");
+        assert_eq!(clock.ask(count).await, made);
+    }
+    tell(&clock.pool, "drop trigger refuse on job").await;
+    // The last instant that was missed, as its policy says.
+    assert_eq!(clock.fire(start + TimeDelta::minutes(150)).await, 1);
+    assert_eq!(clock.ask(count).await, "16 1");
+}
+
+#[tokio::test]
 async fn more_than_a_batch_that_is_due_at_once_is_fired_whole() {
     let clock = Clockwork::new().await;
     let start = at("2030-01-01T00:00:00Z");
