@@ -1,19 +1,15 @@
-//! A lease that cannot be renewed, and a database that is away for a minute.
+//! A lease that cannot be renewed.
 
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use orchestrator::app::authenticate::Caller;
 use orchestrator::app::hint::Hints;
 use orchestrator::app::submit::submit;
 use orchestrator::domain::spec::JobSpec;
-use orchestrator::postgres::{Cluster, Hold, Keep};
-use orchestrator::store::{Pool, database as pools, project};
+use orchestrator::store::{Pool, project};
 use serde_json::json;
 
-use crate::support::{Program, ask, database, programs, scratch, tell, until};
+use crate::support::{Program, ask, database, scratch, tell, until};
 
 async fn put(pool: &Pool, argv: &[&str]) {
     let spec = json!({ "goal": "g", "project_id": "demo", "steps": [{ "step_id": "a", "argv": argv }] });
@@ -67,73 +63,4 @@ async fn a_runner_that_cannot_renew_its_lease_has_ended_its_steps_before_it_pass
     );
     runner.hear("everything this session holds is stopped");
     assert_eq!(ask(&pool, "select count(*) from attempt").await, "0");
-}
-
-fn server(hold: &Hold) -> Cluster {
-    Cluster::start(&programs(), hold, Keep::Data).unwrap()
-}
-
-/// Waits for the file `$0`, then ends.
-const WAIT: &str = "while [ ! -e \"$0\" ]; do sleep 0.1; done";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_for_a_minute_costs_no_attempt_while_leases_are_longer() {
-    let directory = scratch();
-    let hold = Hold::take(&directory).unwrap();
-    let cluster = server(&hold);
-    cluster.create_database("orchestrator").unwrap();
-    let url = cluster.url("orchestrator");
-    let workspaces = directory.join("workspaces");
-    let environment = [
-        ("DATABASE_URL", url.as_str()),
-        ("WORKSPACES_ROOT", workspaces.to_str().unwrap()),
-        ("RUNNER_RECLAIM_AFTER_SEC", "150"),
-        ("RUNNER_SLOTS", "6"),
-        ("SANDBOX", "off"),
-    ];
-    assert!(Program::start(&["migrate"], &environment).end().success());
-    let pool = pools::pool(&url.parse().unwrap(), "test", 2).unwrap();
-    project::put(&pool, "demo", &directory.project(), "administrator")
-        .await
-        .unwrap();
-    let mut runner = Program::start(&["runner"], &environment);
-    let mut scheduler = Program::start(&["scheduler"], &environment);
-    runner.hear("runner session open");
-    scheduler.hear("scheduler running");
-    let (early, late) = (directory.join("early"), directory.join("late"));
-    for go in [&early, &early, &early, &late, &late, &late] {
-        put(&pool, &["sh", "-c", WAIT, go.to_str().unwrap()]).await;
-    }
-    for _ in 0..20 {
-        put(&pool, &["true"]).await;
-    }
-    let running = "select count(*) from job where state = 'running'";
-    until(async || (ask(&pool, running).await == "6").then_some(())).await;
-    pool.close().await;
-
-    cluster.stop().unwrap();
-    away(&early).await;
-    let cluster = server(&hold);
-    fs::write(&late, "").unwrap();
-    let pool = pools::pool(&url.parse().unwrap(), "test", 2).unwrap();
-    let done = "select count(*) from job where state = 'succeeded'";
-    until(async || (ask(&pool, done).await == "26").then_some(())).await;
-    assert_eq!(
-        ask(&pool, "select string_agg(distinct outcome, ' ') from attempt").await,
-        "succeeded"
-    );
-    assert_eq!(ask(&pool, "select count(*) from attempt").await, "26");
-    pool.close().await;
-    for service in [&mut runner, &mut scheduler] {
-        service.signal(Signal::SIGTERM);
-        assert!(service.end().success(), "{}", service.said());
-    }
-    cluster.stop().unwrap();
-}
-
-/// A minute passes; half-way, some steps end and have nobody to tell.
-async fn away(early: &Path) {
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    fs::write(early, "").unwrap();
-    tokio::time::sleep(Duration::from_secs(30)).await;
 }

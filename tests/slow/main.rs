@@ -19,6 +19,7 @@ mod fuzz;
 mod lease;
 mod migrations;
 mod million;
+mod outage;
 mod output;
 mod pgbouncer;
 mod rotation;
