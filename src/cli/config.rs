@@ -71,9 +71,9 @@ impl Config {
                     (None, None) => String::new(),
                 };
                 let services = setting.services.join(" ");
-                [setting.name.clone(), value, setting.source.to_owned(), services]
+                [setting.name.clone(), setting.source.to_owned(), services, value]
             });
-            output::text(&output::table(["setting", "value", "from", "services"], rows))?;
+            output::text(&output::table(["setting", "from", "services", "value"], rows))?;
         }
         Ok(ExitCode::from(u8::from(
             effective.iter().any(|setting| setting.fault.is_some()),

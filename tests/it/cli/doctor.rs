@@ -404,12 +404,12 @@ fn config_says_where_each_value_is_from_and_shows_no_secret() {
             .unwrap();
         row.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(row("RUNNER_SLOTS"), "RUNNER_SLOTS 7 environment runner");
-    assert_eq!(row("RUNNER_QUEUES"), "RUNNER_QUEUES default default runner");
+    assert_eq!(row("RUNNER_SLOTS"), "RUNNER_SLOTS environment runner 7");
+    assert_eq!(row("RUNNER_QUEUES"), "RUNNER_QUEUES default runner default");
     // What the environment says comes before what the file says.
     assert_eq!(
         row("LOG_LEVEL"),
-        "LOG_LEVEL debug environment api runner scheduler"
+        "LOG_LEVEL environment api runner scheduler debug"
     );
     let mut wrong = orchestrator("postgresql://h/d", &["config"]);
     wrong.env("RUNNER_SLOTS", "0");
