@@ -2,8 +2,8 @@
 //!
 //! A due job with a limit waits at a gate until there is room, and only then becomes available: the
 //! claim never meets a job it may not take, however many wait. What is available has its room; what would not be claimed
-//! because its queue is paused gets none, or it would keep those of other queues from it. That is asked in a way of which the
-//! planner has no opinion: it takes "in none of those queues" for next to nothing, and reads and sorts all who wait.
+//! because its queue is paused gets none, or it would keep those of other queues from it: the first of each queue that goes
+//! on are looked at, and none of the others.
 
 use uuid::Uuid;
 
@@ -73,9 +73,10 @@ pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> 
                and (state in ('available', 'running') or gate = 'project')
         ), waiting as (
             select id, concurrency_limit, row_number() over (order by priority desc, run_at, id) as place
-              from (select id, concurrency_limit, priority, run_at from job
-                     where project_id = $1 and concurrency_key = $2 and gate = 'key'
-                       and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end
+              from unpaused_at_gate($1, $2) as served (queue)
+                   cross join lateral (
+                    select id, concurrency_limit, priority, run_at from job
+                     where project_id = $1 and concurrency_key = $2 and gate = 'key' and queue = served.queue
                      order by priority desc, run_at, id
                      limit 1000) as waiting
         ), near as (
@@ -85,12 +86,12 @@ pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> 
                    bool_and(concurrency_limit > jobs and place + jobs <= concurrency_limit + 10) over (order by place) as is_near
               from waiting, live
         ), held as materialized (
-            -- To name the state here would offer the planner a walk over all who are so.
+            -- Row by row, or a planner who expects as many as were looked at reads the whole table for them; and the gate said
+            -- in a way that offers nobody a walk over all who wait.
             select job.id, near.concurrency_limit, near.place
-              from near join job on job.id = near.id
-             where is_near and job.gate is not distinct from 'key'
-             order by near.place
-               for no key update of job skip locked
+              from (select * from near where is_near order by place) as near
+             cross join lateral (select id from job where job.id = near.id and gate is not distinct from 'key'
+                                    for no key update skip locked) as job
         ), placed as (
             select id, concurrency_limit, row_number() over (order by place) as place from held
         ), first as (
@@ -99,9 +100,8 @@ pub async fn admit_key(db: impl Executor<'_>, project: ProjectId, key: &str) -> 
             update job
                set state = case when project_limited then 'scheduled' else 'available' end::job_state,
                    gate = case when project_limited then 'project' end
-              from first
-             where job.id = first.id and has_room
-            returning job.id, job.project_id, job.queue, job.state
+             where id = any (array(select id from first where has_room))
+            returning id, project_id, queue, state
         ), logged as (
             insert into event (project_id, job_id, kind, actor)
             select project_id, id, 'job.available', 'scheduler' from admitted where state = 'available'
@@ -136,15 +136,19 @@ pub async fn admit_project(db: impl Executor<'_>, project: ProjectId) -> Result<
                    - (select count(*) from job where project_id = $1 and project_limited and state in ('available', 'running')) as jobs
               from project where id = $1
         ), first as materialized (
-            select id from job
-             where project_id = $1 and gate = 'project'
-               and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end
+            select waiting.id
+              from unpaused_at_gate($1, null) as served (queue)
+                   cross join lateral (
+                    select id, priority, run_at from job
+                     where project_id = $1 and gate = 'project' and queue = served.queue
+                     order by priority desc, run_at, id
+                     limit (select greatest(jobs, 0) from room)
+                       for no key update skip locked) as waiting
              order by priority desc, run_at, id
              limit (select greatest(jobs, 0) from room)
-               for no key update skip locked
         ), admitted as (
-            update job set state = 'available', gate = null from first where job.id = first.id
-            returning job.id, job.project_id, job.queue
+            update job set state = 'available', gate = null where id = any (array(select id from first))
+            returning id, project_id, queue
         ), logged as (
             insert into event (project_id, job_id, kind, actor)
             select project_id, id, 'job.available', 'scheduler' from admitted
@@ -172,24 +176,30 @@ pub async fn keys_with_room(
     let rows = sqlx::query!(
         r#"
         with recursive keyed as (
-            (select project_id, concurrency_key as key, concurrency_limit as most, 1 as number from job
+            (select project_id, concurrency_key as key, 1 as number from job
               where gate = 'key' and (project_id, concurrency_key) > ($2, $3)
-                and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end
-              order by project_id, concurrency_key, priority desc, run_at, id limit 1)
+              order by project_id, concurrency_key limit 1)
             union all
-            select next.project_id, next.concurrency_key, next.concurrency_limit, keyed.number + 1
+            select next.project_id, next.concurrency_key, keyed.number + 1
               from keyed, lateral (
-                   select project_id, concurrency_key, concurrency_limit from job
+                   select project_id, concurrency_key from job
                     where gate = 'key' and (project_id, concurrency_key) > (keyed.project_id, keyed.key)
-                      and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end
-                    order by project_id, concurrency_key, priority desc, run_at, id limit 1) as next
+                    order by project_id, concurrency_key limit 1) as next
              where keyed.number < $1
         )
         select project_id as "project_id!", key as "key!",
-               most > (select count(*) from job
-                        where job.project_id = keyed.project_id and job.concurrency_key = keyed.key
-                          and job.concurrency_key is not null
-                          and (state in ('available', 'running') or gate = 'project')) as "has_room!"
+               coalesce((select concurrency_limit
+                           from unpaused_at_gate(project_id, key) as served (queue)
+                                cross join lateral (
+                                 select concurrency_limit, priority, run_at, id from job
+                                  where job.project_id = keyed.project_id and concurrency_key = key and gate = 'key'
+                                    and job.queue = served.queue
+                                  order by priority desc, run_at, id limit 1) as waiting
+                          order by priority desc, run_at, id limit 1), 0)
+                   > (select count(*) from job
+                       where job.project_id = keyed.project_id and job.concurrency_key = keyed.key
+                         and job.concurrency_key is not null
+                         and (state in ('available', 'running') or gate = 'project')) as "has_room!"
           from keyed order by number
         "#,
         i32::try_from(limit).unwrap_or(i32::MAX),
@@ -213,9 +223,7 @@ pub async fn keys_with_room(
 pub async fn projects_with_room(db: impl Executor<'_>) -> Result<Vec<Gate>> {
     let ids = sqlx::query_scalar!(
         "select id from project
-          where exists (select from job
-                         where project_id = project.id and gate = 'project'
-                           and case when queue = any (array(select name from queue where paused_at is not null)) then false else true end)
+          where exists (select from unpaused_at_gate(project.id, null))
             and coalesce(max_running, 32767)
                 > (select count(*) from job where project_id = project.id and project_limited and state in ('available', 'running'))"
     )

@@ -349,6 +349,55 @@ async fn what_goes_by_keys_reads_few_rows_of_100_000_jobs_though_it_was_planned_
 }
 
 #[tokio::test]
+async fn who_waits_at_a_gate_in_a_paused_queue_is_passed_over_however_many_they_are() {
+    for kind in [pools::pool, pools::keyed] {
+        let database = database().await;
+        let others = pools::pool(&database.url, "test", 1).unwrap();
+        let tables = tables(kind(&database.url, "test", 1).unwrap()).await;
+        tell(
+            &others,
+            "update project set max_running = 3;
+             insert into queue (name, paused_at) values ('nightly', now());
+             insert into job (id, project_id, queue, state, priority, run_at, max_attempts, gate, project_limited,
+                              concurrency_key, concurrency_limit)
+             select gen_random_uuid(), id, case when n % 10000 = 0 then 'later' else 'nightly' end, 'scheduled', 0,
+                    now() - interval '1 day' + n * interval '1 second', 3, gate, gate = 'project', case when gate = 'key' then 'key' end,
+                    case when gate = 'key' then 2 end
+               from project, generate_series(1, 10000) as n, (values ('key'), ('project')) as at (gate)",
+        )
+        .await;
+        for statistics in ["select 1", "analyze job"] {
+            tell(&others, statistics).await;
+            // What was read to put them in is not counted later.
+            ask(&others, "select pg_stat_force_next_flush()").await;
+            let before = tables.read().await;
+            let keys = gate::keys_with_room(&tables.pool, None, 100).await.unwrap().0;
+            let projects = gate::projects_with_room(&tables.pool).await.unwrap();
+            assert_eq!((keys.len(), projects.len()), (1, 1));
+            let mut transaction = tables.pool.acquire().await.unwrap();
+            sqlx::raw_sql("begin").execute(&mut *transaction).await.unwrap();
+            let (by_key, _) = gate::admit_key(&mut *transaction, tables.project, "key")
+                .await
+                .unwrap();
+            let by_project = gate::admit_project(&mut *transaction, tables.project)
+                .await
+                .unwrap();
+            assert_eq!(
+                (by_key, by_project),
+                (vec!["later".to_owned()], vec!["later".to_owned()])
+            );
+            sqlx::raw_sql("rollback")
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+            drop(transaction);
+            let read = tables.read().await - before;
+            assert!(read < 1000, "{read} rows");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_was_seen_is_looked_at_once_for_however_many_jobs() {
     let database = database().await;
     let pool = pools::pool(&database.url, "test", 1).unwrap();
