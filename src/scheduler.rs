@@ -4,6 +4,7 @@
 pub mod deliver;
 pub mod upkeep;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use crate::app::backoff::Backoff;
 use crate::app::follow::Sweep;
 use crate::app::hint::Hints;
 use crate::app::tick::{Tick, tick};
+use crate::domain::id::ScheduleId;
 use crate::shutdown::Stop;
-use crate::store::Pool;
+use crate::store::{Error, Pool};
 
 /// Shortest time between two looks, however much is due.
 const SHORTEST: Duration = Duration::from_millis(5);
@@ -41,6 +43,7 @@ pub async fn run(
     );
     alive.ready("running");
     let (mut away, mut pause, mut sweep) = (false, Backoff::default(), Sweep::default());
+    let mut failing = BTreeSet::new();
     while !stop.soft.is_cancelled() {
         // More than the time between two, so that an idle scheduler, with its roll-ups, costs one statement in it
         // at most; drawn, so that several do not look together.
@@ -58,17 +61,18 @@ pub async fn run(
         match came {
             Ok(done) => {
                 if away {
-                    tracing::info!("the database is back");
+                    tracing::info!("all that is due can be done again");
                     alive.status("running");
                     away = false;
                 }
                 wait = until_next(&done, wait);
+                failing = said(&done.failed, &failing);
             }
             // Said once, not every second for as long as it lasts.
-            Err(error) if away => tracing::debug!(error = %error, "still nothing could be done"),
+            Err(error) if away => tracing::debug!(error = %error, "still not all that is due could be done"),
             Err(error) => {
-                tracing::warn!(error = %error, "nothing could be done about what is due; trying again");
-                alive.status(&format!("nothing can be done: {error}"));
+                tracing::warn!(error = %error, "not all that is due could be done; trying again");
+                alive.status(&format!("not all that is due can be done: {error}"));
                 away = true;
             }
         }
@@ -80,6 +84,14 @@ pub async fn run(
         let _ = tokio::time::timeout(wait, stop.soft.cancelled()).await;
     }
     tracing::info!("scheduler stopped");
+}
+
+/// Says which schedules cannot be fired, each once for as long as it cannot; answers with them.
+fn said(failed: &[(ScheduleId, Error)], before: &BTreeSet<ScheduleId>) -> BTreeSet<ScheduleId> {
+    for (schedule, error) in failed.iter().filter(|(schedule, _)| !before.contains(schedule)) {
+        tracing::warn!(schedule.id = %schedule, error = %error, "a schedule cannot be fired; trying again");
+    }
+    failed.iter().map(|(schedule, _)| *schedule).collect()
 }
 
 /// How long to wait: `most`, or until the next instant; after work, only until a breath was drawn.

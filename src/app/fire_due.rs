@@ -4,8 +4,8 @@
 //! A batch is a handful of statements, however many schedules are in it.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant as Moment};
 
-use super::follow::Tried;
 use super::hint::Hints;
 use super::schedules::read::definition;
 use crate::domain::clock::Instant;
@@ -13,7 +13,7 @@ use crate::domain::id::{ProjectId, ScheduleId};
 use crate::store::event::NewEvent;
 use crate::store::schedule::Schedule;
 use crate::store::schedule::occurrence::{self, Open};
-use crate::store::{self, Connection, Pool, Result};
+use crate::store::{self, Connection, Error, Pool, Result};
 
 pub(super) mod carry_out;
 pub(super) mod plan;
@@ -23,8 +23,19 @@ use plan::{Batch, Ready};
 
 /// Most schedules one transaction fires.
 const BATCH: u32 = 500;
+/// How long schedules are fired each alone: a tick has other things to do.
+const ALONE: Duration = Duration::from_secs(5);
 
-/// Fires every schedule that is due, in bounded transactions; answers with the number of jobs made.
+/// What came of those that were due.
+#[derive(Debug, Default)]
+pub struct Fired {
+    /// Jobs that were made.
+    pub made: usize,
+    /// Schedules that could not be fired, and are due again.
+    pub failed: Vec<(ScheduleId, Error)>,
+}
+
+/// Fires every schedule that is due, in bounded transactions.
 ///
 /// Any number of schedulers may run this at once: each skips what another holds, and an instant is
 /// decided once because it is a key. Where a batch cannot be fired, each of its schedules is tried alone: one that cannot,
@@ -32,16 +43,16 @@ const BATCH: u32 = 500;
 ///
 /// # Errors
 ///
-/// [`store::Error`] when PostgreSQL is away, or a schedule could not be fired; what was not committed is due again.
-pub async fn fire_due(pool: &Pool, hints: &Hints, now: Instant) -> Result<usize> {
-    let mut made = 0;
-    let mut tried = Tried::default();
-    let mut failed = Vec::new();
-    // How many are still to be tried alone.
-    let mut alone = 0;
-    loop {
+/// [`store::Error`] when PostgreSQL is away; what was not committed is due again.
+pub async fn fire_due(pool: &Pool, hints: &Hints, now: Instant) -> Result<Fired> {
+    let mut fired = Fired::default();
+    // How many are still to be tried alone, and since when some are.
+    let (mut alone, mut since) = (0, None);
+    while since.is_none_or(|since: Moment| since.elapsed() < ALONE) {
         let most = if alone > 0 { 1 } else { BATCH };
         let mut transaction = pool.begin().await?;
+        store::schedule::be_brief(&mut *transaction).await?;
+        let failed: Vec<_> = fired.failed.iter().map(|(schedule, _)| *schedule).collect();
         let due = store::schedule::lock_due(&mut *transaction, now, most, &failed).await?;
         if due.is_empty() {
             break;
@@ -50,26 +61,28 @@ pub async fn fire_due(pool: &Pool, hints: &Hints, now: Instant) -> Result<usize>
         match fire(&mut transaction, &due, now).await {
             Ok(aftermath) => {
                 transaction.commit().await?;
-                made += aftermath.made();
+                fired.made += aftermath.made();
                 aftermath.follow(pool, hints).await;
             }
             Err(error) => {
                 // Here and now: whoever looks next skips what is still locked.
                 transaction.rollback().await?;
-                if due.len() > 1 && !error.is_away() {
-                    alone = due.len();
-                    continue;
+                match due[..] {
+                    _ if error.is_away() => return Err(error),
+                    [schedule] => fired.failed.push((schedule, error)),
+                    _ => {
+                        alone = due.len();
+                        since.get_or_insert_with(Moment::now);
+                        continue;
+                    }
                 }
-                tracing::warn!(schedule.id = %due[0], error = %error, "a schedule could not be fired; it is due again");
-                tried.part::<()>(Err(error))?;
-                failed.extend_from_slice(&due);
             }
         }
         if due.len() < most as usize {
             break;
         }
     }
-    tried.over().map(|()| made)
+    Ok(fired)
 }
 
 /// Decides about schedules that are locked, writes down what was decided, and moves them on.

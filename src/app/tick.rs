@@ -6,14 +6,17 @@ use super::follow::{Sweep, Tried};
 use super::hint::Hints;
 use super::{fire_due, maintain};
 use crate::domain::clock::{self, Instant};
+use crate::domain::id::ScheduleId;
 use crate::store::look::look;
-use crate::store::{Pool, Result};
+use crate::store::{Error, Pool, Result};
 
 /// What a tick did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Tick {
     /// Jobs made by schedules.
     pub made: usize,
+    /// Schedules that could not be fired, and why.
+    pub failed: Vec<(ScheduleId, Error)>,
     /// Jobs that became available.
     pub promoted: usize,
     /// Callbacks are to be tried, which is not for a tick to wait for.
@@ -39,7 +42,8 @@ pub async fn tick(pool: &Pool, hints: &Hints, sweep: &mut Sweep, now: Instant) -
     // What a part cannot do is not to keep the others from what they can.
     let mut tried = Tried::default();
     if look.schedules {
-        done.made = tried.part(fire_due::fire_due(pool, hints, now).await)?;
+        let fired = tried.part(fire_due::fire_due(pool, hints, now).await)?;
+        (done.made, done.failed) = (fired.made, fired.failed);
     }
     if look.jobs {
         done.promoted = tried.part(maintain::promote(pool, hints, now).await)?;

@@ -83,6 +83,21 @@ pub async fn read(db: impl Executor<'_>, ids: &[ScheduleId], projects: Reach<'_>
     Ok(schedules)
 }
 
+/// Longest that the firing of schedules waits for what somebody holds, as the run that is to be displaced: others are due.
+const PATIENCE: &str = "1s";
+
+/// Waits for no lock longer than a moment, until the transaction ends.
+///
+/// # Errors
+///
+/// [`super::Error`] when PostgreSQL is away.
+pub async fn be_brief(db: impl Executor<'_>) -> Result<()> {
+    sqlx::query!("select set_config('lock_timeout', $1, true)", PATIENCE)
+        .fetch_one(db)
+        .await?;
+    Ok(())
+}
+
 /// Locks up to `limit` schedules that are to be released, but for those that are `not` to be, for the transaction; another
 /// scheduler skips them.
 ///

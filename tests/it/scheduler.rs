@@ -81,7 +81,9 @@ impl Clockwork {
 
     /// Fires what is due at an instant; answers with how many jobs that made.
     pub(crate) async fn fire(&self, now: DateTime<Utc>) -> usize {
-        fire_due(&self.pool, &Hints::default(), Some(now)).await.unwrap()
+        let fired = fire_due(&self.pool, &Hints::default(), Some(now)).await.unwrap();
+        assert!(fired.failed.is_empty(), "{:?}", fired.failed);
+        fired.made
     }
 
     /// What was decided about a schedule's instants, in their order: when, what, why.

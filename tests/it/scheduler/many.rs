@@ -55,18 +55,13 @@ async fn two_schedulers_fire_each_occurrence_of_ten_minutes_once() {
 async fn schedule_that_cannot_be_fired_keeps_no_other_from_its_time_and_is_fired_when_it_can() {
     let clock = Clockwork::new().await;
     let start = at("2030-01-01T00:00:00Z");
+    let mut made = Vec::new();
     for number in 0..9 {
         let queue = if number == 4 { "refused" } else { "default" };
         let job = json!({ "goal": "g", "project_id": "demo", "queue": queue, "steps": [{ "step_id": "a", "agent": "noop" }] });
+        let fields = json!({ "job": job, "overlap": "allow" });
         let name = format!("schedule-{number}");
-        clock
-            .schedule(
-                start,
-                &name,
-                "@hourly",
-                &json!({ "job": job, "overlap": "allow" }),
-            )
-            .await;
+        made.push(clock.schedule(start, &name, "@hourly", &fields).await);
     }
     tell(
         &clock.pool,
@@ -75,11 +70,15 @@ async fn schedule_that_cannot_be_fired_keeps_no_other_from_its_time_and_is_fired
     )
     .await;
     let count = "select count(*) filter (where queue = 'default') || ' ' || count(*) filter (where queue = 'refused') from job";
-    for (hour, made) in [(1, "8 0"), (2, "16 0")] {
+    for (hour, count_then) in [(1, "8 0"), (2, "16 0")] {
         let now = Some(start + TimeDelta::hours(hour));
-        let error = fire_due(&clock.pool, &Hints::default(), now).await.unwrap_err();
+        let fired = fire_due(&clock.pool, &Hints::default(), now).await.unwrap();
+        let [(schedule, error)] = &fired.failed[..] else {
+            panic!("{:?}", fired.failed)
+        };
+        assert_eq!((fired.made, *schedule), (8, made[4]));
         assert!(error.to_string().contains("not this one"), "{error}");
-        assert_eq!(clock.ask(count).await, made);
+        assert_eq!(clock.ask(count).await, count_then);
     }
     tell(&clock.pool, "drop trigger refuse on job").await;
     // The last instant that was missed, as its policy says.
@@ -175,7 +174,9 @@ async fn scheduler_with_nothing_to_do_makes_one_statement_and_knows_when_to_look
 async fn what_one_part_of_a_tick_cannot_do_keeps_no_other_from_its_work() {
     let clock = Clockwork::new().await;
     let start = at("2030-01-01T00:00:00Z");
-    clock.schedule(start, "refused", "* * * * *", &json!({})).await;
+    clock
+        .schedule(start, "minutely", "* * * * *", &json!({ "overlap": "allow" }))
+        .await;
     let due = json!({ "run_at": "2030-01-01T00:00:30Z", "goal": "g", "project_id": "demo",
                       "steps": [{ "step_id": "a", "agent": "noop" }] });
     let due = JobSpec::read(due.to_string().as_bytes()).unwrap();
@@ -183,23 +184,44 @@ async fn what_one_part_of_a_tick_cannot_do_keeps_no_other_from_its_work() {
         .await
         .unwrap()
         .job;
-    let refuse =
-        "create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$;
-                  create trigger refuse before insert on occurrence for each row execute function refuse()";
-    tell(&clock.pool, refuse).await;
-    let now = Some(start + TimeDelta::minutes(1));
-    let refused = tick(&clock.pool, &Hints::default(), &mut Sweep::default(), now)
-        .await
-        .unwrap_err();
-    assert!(format!("{refused:?}").contains("not today"), "{refused:?}");
+    tell(
+        &clock.pool,
+        "create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$",
+    )
+    .await;
+    let refuse = async |what: &str| {
+        let trigger = format!("create trigger refuse before {what} for each row execute function refuse()");
+        tell(&clock.pool, &trigger).await;
+    };
+    let tick = async |minute| {
+        let now = Some(start + TimeDelta::minutes(minute));
+        tick(&clock.pool, &Hints::default(), &mut Sweep::default(), now).await
+    };
     let state = format!("select state from job where id = '{job}'");
-    assert_eq!(clock.ask(&state).await, "available");
-    tell(&clock.pool, "drop trigger refuse on occurrence").await;
+    let fired = "select count(*) from occurrence";
+
+    // What is due cannot become available, and the schedule is fired.
+    refuse("update of state on job").await;
+    let refused = tick(1).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("not today"), "{refused:?}");
     assert_eq!(
-        tick(&clock.pool, &Hints::default(), &mut Sweep::default(), now)
-            .await
-            .unwrap()
-            .made,
-        1
+        (clock.ask(&state).await, clock.ask(fired).await),
+        ("scheduled".to_owned(), "1".to_owned())
     );
+    tell(&clock.pool, "drop trigger refuse on job").await;
+
+    // The other way round.
+    refuse("insert on occurrence").await;
+    let done = tick(2).await.unwrap();
+    assert_eq!((done.made, done.promoted), (0, 1));
+    let [(_, why)] = &done.failed[..] else {
+        panic!("{done:?}")
+    };
+    assert!(why.to_string().contains("not today"), "{why}");
+    assert_eq!(
+        (clock.ask(&state).await, clock.ask(fired).await),
+        ("available".to_owned(), "1".to_owned())
+    );
+    tell(&clock.pool, "drop trigger refuse on occurrence").await;
+    assert_eq!(tick(2).await.unwrap().made, 1);
 }
