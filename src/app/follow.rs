@@ -40,8 +40,10 @@ pub async fn follow(pool: &Pool, hints: &Hints, ended: &[Ended]) -> Result<()> {
 
 /// Lets those go on who need jobs that ended, and then those who wait at gates where room was left.
 async fn go_on(pool: &Pool, hints: &Hints, needed: Vec<JobId>, gates: BTreeSet<Gate>) -> Result<()> {
-    hear(pool, hints, needed).await?;
-    admit_all(pool, hints, gates).await
+    let mut tried = Tried::default();
+    tried.part(hear(pool, hints, needed).await)?;
+    tried.part(admit_all(pool, hints, gates).await)?;
+    tried.over()
 }
 
 /// Tells runners what may be claimed again at once.

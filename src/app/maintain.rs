@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::follow::{admit_all, follow};
+use super::follow::{Tried, admit_all, follow};
 use super::hint::Hints;
 use crate::domain::clock::Instant;
 use crate::store::expire::Expired;
@@ -35,21 +35,25 @@ pub async fn promote(pool: &Pool, hints: &Hints, now: Instant) -> Result<usize> 
     }
 }
 
-/// Takes jobs from sessions whose lease has passed and hints at their queues.
+/// Takes jobs from sessions whose lease has passed, says so, and hints at their queues.
 ///
 /// # Errors
 ///
-/// [`store::Error`] when PostgreSQL is away.
+/// [`store::Error`] when PostgreSQL is away, or somebody holds what comes of an end; all jobs that could be are taken then.
 pub async fn expire(pool: &Pool, hints: &Hints, now: Instant) -> Result<Vec<Expired>> {
-    let mut all = Vec::new();
+    let (mut all, mut tried) = (Vec::new(), Tried::default());
     loop {
         let batch = store::expire::expire(pool, now, BATCH).await?;
+        for lost in &batch {
+            tracing::warn!(job.id = %lost.job, attempt = lost.attempt, over = lost.over, "a runner vanished with a job");
+        }
+        metrics::counter!("orchestrator_attempts_lost_total").increment(batch.len() as u64);
         let full = batch.len() == BATCH as usize;
         let ended: Vec<_> = batch.iter().map(|expired| expired.ended.clone()).collect();
-        follow(pool, hints, &ended).await?;
+        tried.part(follow(pool, hints, &ended).await)?;
         all.extend(batch);
         if !full {
-            return Ok(all);
+            return tried.over().map(|()| all);
         }
     }
 }

@@ -49,7 +49,7 @@ pub async fn tick(pool: &Pool, hints: &Hints, sweep: &mut Sweep, now: Instant) -
         done.promoted = tried.part(maintain::promote(pool, hints, now).await)?;
     }
     if look.lost {
-        tried.part(take_back(pool, hints, now).await)?;
+        tried.part(maintain::expire(pool, hints, now).await)?;
     }
     if look.waiting {
         tried.part(sweep.part(pool, hints).await)?;
@@ -62,13 +62,4 @@ pub async fn tick(pool: &Pool, hints: &Hints, sweep: &mut Sweep, now: Instant) -
         tracing::debug!(made = done.made, promoted = done.promoted, "jobs became due");
     }
     Ok(done)
-}
-
-async fn take_back(pool: &Pool, hints: &Hints, now: Instant) -> Result<()> {
-    let expired = maintain::expire(pool, hints, now).await?;
-    for lost in &expired {
-        tracing::warn!(job.id = %lost.job, attempt = lost.attempt, over = lost.over, "a runner vanished with a job");
-    }
-    metrics::counter!("orchestrator_attempts_lost_total").increment(expired.len() as u64);
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod confinement;
+mod cut;
 mod disk;
 mod endings;
 mod output;

@@ -19,6 +19,7 @@ one=$(git commit-tree "$ours" -p "$base" -m ours </dev/null)
 other=$(git commit-tree "$theirs" -p "$base" -m theirs </dev/null)
 merged=$(git merge-tree --write-tree --name-only --no-messages "$one" "$other") ||
     refuse "The patch and the workspace change the same lines of: $(printf '%s' "$merged" | tail -n +2 | head -c 500 | tr '\n' ' ')"
+outdate
 (cd work && git read-tree -u -m "$ours" "$merged") 2>complaint ||
     refuse "The patch cannot be written to the workspace: $(head -c 500 complaint)"
 differ "$1" "$2"

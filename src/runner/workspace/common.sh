@@ -21,20 +21,28 @@ begin_base() {
 
 no_files() { git hash-object -w -t tree /dev/null; }
 
-# Writes what differs between $1 and what was taken last to `patch.diff`. Where that is more than $2 blocks of 512
-# bytes the exit code is 4: hard links of one file may make far more of it than there is in `work`.
-differ() {
+# From here on `patch.diff` does not say what differs, until `differ` is through: `patch.due` says so to whoever comes
+# next, should this be ended before.
+outdate() {
+    rm -f patch.new
+    : >patch.new
+    mv -f patch.new patch.due
     rm -f patch.diff
+}
+
+# Writes what differs between $1 and what was taken last to `patch.diff`, which is whole or not there. Where that is more
+# than $2 blocks of 512 bytes the exit code is 4: hard links of one file may make far more of it than there is in `work`.
+differ() {
     from=${1:-$(no_files)}
     differed=0
     (
         ulimit -f "$2"
         exec git diff-index -p --cached --binary --full-index -M --no-color --no-ext-diff --no-textconv \
-            --src-prefix=a/ --dst-prefix=b/ "$from" -- >patch.diff
+            --src-prefix=a/ --dst-prefix=b/ "$from" -- >patch.new
     ) || differed=$?
     # SIGXFSZ, as a shell tells it.
     case $differed in
-    0) ;;
+    0) mv patch.new patch.diff && rm -f patch.due ;;
     153) exit 4 ;;
     *) exit "$differed" ;;
     esac

@@ -86,7 +86,7 @@ impl Workspace {
             Ok(left_out) => left_out,
             Err(failure) => {
                 // As much of it as there was room for.
-                let _ = std::fs::remove_file(self.home.join("patch.diff"));
+                let _ = std::fs::remove_file(self.home.join("patch.new"));
                 return Err(failure);
             }
         };
@@ -132,7 +132,9 @@ impl Workspace {
         if let Some((name, bytes)) = &sorted.too_large {
             return Err(too_large(name, *bytes));
         }
-        if !sorted.is_empty() {
+        // What was taken last may not have been compared, because that failed or somebody was ended meanwhile.
+        let due = self.home.join("patch.due").symlink_metadata().is_ok();
+        if due || !sorted.is_empty() {
             let gone = sorted.gone.len();
             let paths = [sorted.gone, sorted.taken].concat();
             tool.snapshot(&origin.base, gone, paths).await?;

@@ -410,7 +410,9 @@ async fn a_pipe_by_a_name_that_git_reads_holds_up_nobody() {
         return;
     };
     let pipes = "mkdir -p in/.git/objects in/.git/refs; echo kept > in/kept
-        mkfifo .gitignore .gitattributes .gitmodules in/.gitignore in/.gitattributes in/.git/HEAD in/.git/config";
+        mkfifo .gitignore .gitattributes .gitmodules in/.gitignore in/.gitattributes in/.git/HEAD in/.git/config
+        mkdir -p named far/objects far/refs; mkfifo far/HEAD; echo 'gitdir: ../far' > named/.git
+        mkdir linked; ln -s ../far linked/.git";
     let (job, end) = ground.steps(&[("pipes", pipes, json!({}))]).await;
     assert_eq!(end, "succeeded");
     let patch = String::from_utf8_lossy(&ground.artifact(job, "steps/pipes/patch.diff")).into_owned();
