@@ -4,7 +4,7 @@
 //! The three are measured in turns, and what is said is the middle of the rounds: a machine that becomes slower meanwhile is so
 //! for all of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orchestrator::store::Pool;
 
@@ -112,7 +112,9 @@ async fn under(
     assert_eq!(ask(pool, BURNING).await, hogs.to_string());
     drop(runner);
     // They end with it, and are not to burn beside what is measured next.
+    let began = Instant::now();
     while burn_still() {
+        assert!(began.elapsed() < jobs::LONGEST, "steps that were cancelled go on");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tell(

@@ -1,5 +1,7 @@
 //! Jobs to measure with.
 
+use std::time::{Duration, Instant};
+
 use orchestrator::app::authenticate::Caller;
 use orchestrator::app::hint::Hints;
 use orchestrator::app::submit::{MOST, submit_all};
@@ -8,6 +10,9 @@ use orchestrator::store::Pool;
 use serde_json::{Value, json};
 
 use super::support::{ask, tell};
+
+/// Longest that anything is waited for: what does not come is to be an error, and not to be waited for for ever.
+pub(super) const LONGEST: Duration = Duration::from_secs(300);
 
 /// Puts `number` jobs of one step in, through the use case, without a hint to anybody.
 pub(super) async fn put(pool: &Pool, number: usize, step: &Value) {
@@ -70,9 +75,10 @@ pub(super) async fn events(pool: &Pool) -> u64 {
 /// A job makes an event when it is claimed and one when it ends, and one runner ends jobs in one statement after the other: the
 /// last event can be seen when all is committed. To look for it costs nothing, whatever the tables hold.
 pub(super) async fn ended(pool: &Pool, number: usize, before: u64) {
-    let last = before + 2 * number as u64;
+    let (last, began) = (before + 2 * number as u64, Instant::now());
     while ask(pool, &format!("exists (select from event where id = {last})")).await != "true" {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        assert!(began.elapsed() < LONGEST, "{number} jobs do not end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -9,7 +9,7 @@ use sqlx::postgres::PgListener;
 
 use super::http::{Api, body, post};
 use super::support::client::Connection;
-use super::support::{Database, Goal, percentile, tell};
+use super::support::{Database, Goal, ask, percentile, tell};
 use super::{Bench, jobs};
 
 pub(super) async fn measure(bench: &Bench<'_>) {
@@ -76,12 +76,13 @@ pub(super) async fn starts(pool: &Pool, api: &mut Connection, number: usize) -> 
         assert!(post(api, &body).await);
         tokio::time::sleep(Duration::from_millis(rand::random_range(15..45))).await;
     }
+    let began = Instant::now();
     let came = loop {
         let came: Vec<[DateTime<Utc>; 3]> = sqlx::query_as::<_, (_, _, _)>(
             "select job.created_at, attempt.started_at, step.started_at
                from job join attempt on attempt.job_id = job.id and attempt.number = 1
                         join step on step.job_id = job.id and step.attempt = 1
-              where job.created_at >= $1 and queue = 'default' and job.state = 'succeeded' order by job.id",
+              where job.created_at >= $1 and queue = 'default' and job.finished_at is not null order by job.id",
         )
         .bind(first)
         .fetch_all(pool)
@@ -93,8 +94,11 @@ pub(super) async fn starts(pool: &Pool, api: &mut Connection, number: usize) -> 
         if came.len() == number {
             break came;
         }
+        assert!(began.elapsed() < jobs::LONGEST, "{number} jobs do not end");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
+    let others = "(select count(*) from job where finished_at is not null and queue = 'default' and state <> 'succeeded')";
+    assert_eq!(ask(pool, others).await, "0", "jobs that did not succeed");
     let waits = |(came, sent): ([DateTime<Utc>; 3], DateTime<Utc>)| {
         let [inserted, claimed, started] = came.map(|at| (at - sent).as_seconds_f64() * 1e3);
         Waits {

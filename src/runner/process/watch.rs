@@ -31,7 +31,7 @@ pub(super) struct Watch {
 /// What was seen of a program.
 pub(super) struct Seen {
     pub(super) end: End,
-    /// When the program was executed, if anybody says so.
+    /// When the program, or the sandbox around it, was executed, if anybody says so.
     pub(super) executed_at: Option<DateTime<Utc>>,
     pub(super) output_bytes: u64,
     pub(super) cpu: Duration,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestrator::app::control::{cancel, retry};
+use orchestrator::app::control::{self, cancel, retry};
 use orchestrator::app::lease::Session;
 use orchestrator::app::maintain::{expire, promote};
 use orchestrator::domain::attempt::{Ending, Failure, Fence};
@@ -144,12 +144,10 @@ impl Ground {
                 if let Some(need) = need.and_then(|need| self.jobs.get(need)) {
                     fields["needs"] = json!([need]);
                 }
-                let accepted = self.queue.submit_all(&[fields]).await;
-                // One may need what has failed, or be unique as another is: that is refused, or answered with the other.
-                if let Ok(accepted) = accepted
-                    && !accepted[0].repeated
-                {
-                    self.jobs.push(accepted[0].job);
+                // One may need what has failed, which ends it, or be unique as another is, which it is answered with.
+                let accepted = self.queue.submit_all(&[fields]).await.unwrap()[0];
+                if !accepted.repeated {
+                    self.jobs.push(accepted.job);
                 }
             }
             Operation::Claim { limit } => self.held.extend(claim(&self.runner, limit).await),
@@ -181,12 +179,23 @@ impl Ground {
             }
             Operation::Cancel { job } => {
                 if let Some(job) = self.jobs.get(job) {
-                    let _ = cancel(pool, hints, operator, *job).await;
+                    let cancelled = cancel(pool, hints, operator, *job).await;
+                    assert!(
+                        matches!(cancelled, Ok(_) | Err(control::Error::State { .. })),
+                        "{cancelled:?}"
+                    );
                 }
             }
             Operation::Retry { job } => {
                 if let Some(job) = self.jobs.get(job) {
-                    let _ = retry(pool, hints, operator, *job).await;
+                    let retried = retry(pool, hints, operator, *job).await;
+                    let refused = matches!(
+                        retried,
+                        Err(control::Error::State { .. }
+                            | control::Error::Need { .. }
+                            | control::Error::UniqueKey { .. })
+                    );
+                    assert!(retried.is_ok() || refused, "{retried:?}");
                 }
             }
         }
