@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
@@ -146,9 +147,11 @@ impl Supervisor {
         }
     }
 
+    /// One whose supervisor lives: nobody would inherit what the step of another leaves, and a new supervisor ends what
+    /// is left of the one before.
     fn idle_keeper(&self) -> Option<Keeper> {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop()
+        std::iter::from_fn(|| idle.pop()).find(|keeper| !is_over(keeper.supervisor.as_deref()))
     }
 
     fn rest(&self, keeper: Keeper) {
@@ -274,6 +277,15 @@ async fn ask_for_keeper(supervisor: &mut Running) -> io::Result<(Keeper, Holds)>
 /// A handle of a process, which stays its own when its number is another's; `None` where the kernel has none.
 fn held(pid: i32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// Whether a process has ended; not known, and taken for no, where the kernel has no handle of it.
+fn is_over(process: Option<&OwnedFd>) -> bool {
+    process.is_some_and(|process| {
+        let mut polled = [PollFd::new(process, PollFlags::IN)];
+        let at_once = Timespec::default();
+        rustix::io::retry_on_intr(|| poll(&mut polled, Some(&at_once))).is_ok_and(|ready| ready > 0)
+    })
 }
 
 /// Sends a signal to a process. It fails when the process is gone, which is as good.

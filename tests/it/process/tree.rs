@@ -112,6 +112,9 @@ async fn what_is_left_of_a_step_whose_keeper_and_supervisor_are_killed_together_
  {
     let mark = mark();
     let supervisor = supervisor();
+    // Keepers that wait for a step are no reason to do without the next supervisor.
+    let some = || run_until(&supervisor, shell("sleep 0.2", &[]), NEVER);
+    let _ = tokio::join!(some(), some(), some());
     let (output, mut chunks) = mpsc::channel::<Chunk>(4);
     let script =
         format!("{DAEMON} cat /proc/self/cgroup; cut -d ' ' -f 4 /proc/$PPID/stat; echo $PPID; sleep 100");
@@ -133,6 +136,10 @@ async fn what_is_left_of_a_step_whose_keeper_and_supervisor_are_killed_together_
         kill(Pid::from_raw(above), Signal::SIGSTOP).unwrap();
         kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
         kill(Pid::from_raw(above), Signal::SIGKILL).unwrap();
+        eventually("the supervisor ends", || {
+            let stat = std::fs::read_to_string(format!("/proc/{above}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        });
         said
     };
     tokio::select! {
@@ -159,7 +166,7 @@ async fn a_supervisor_that_is_killed_is_replaced() {
     assert_eq!(outcome.unwrap().end, End::Exited(0));
     let pid: i32 = printed.text().trim().parse().unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    // The first takes the keeper that is left, the second finds the supervisor gone.
+    // Neither takes the keeper that is left, and the first to come finds the supervisor gone.
     let (one, other) = tokio::join!(
         run_until(&supervisor, shell("sleep 0.2; exit 6", &[]), NEVER),
         run_until(&supervisor, shell("sleep 0.2; exit 7", &[]), NEVER),
