@@ -42,6 +42,9 @@ const BOUNDS: &str =
                              set_config('default_transaction_isolation', 'read committed', false),
                              set_config('timezone', 'UTC', false), set_config('jit', 'off', false)";
 
+/// Longest that a lock is waited for by what others wait for in turn, as a gate, or the schedules that are due with this one.
+pub(super) const BRIEFLY: &str = "1s";
+
 /// What [`keyed`] sets besides.
 const KEYED: &str = "select set_config('plan_cache_mode', 'force_generic_plan', false),
                             set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),

@@ -7,6 +7,7 @@
 
 use uuid::Uuid;
 
+use super::database::BRIEFLY;
 use super::{Executor, Result};
 use crate::domain::id::ProjectId;
 
@@ -35,11 +36,8 @@ impl Gate {
     }
 }
 
-/// Longest that anything of a gate is waited for. Whoever put jobs in or ended them asks what may go on now, and others
-/// wait for that: a gate that somebody holds is the scheduler's to try again.
-const PATIENCE: &str = "1s";
-
-/// Waits until no other transaction decides about this gate, and no longer for it, or for its jobs, than a moment. In a
+/// Waits until no other transaction decides about this gate, and no longer for it, or for its jobs, than a second: whoever
+/// put jobs in or ended them asks what may go on now, and a gate that somebody holds is the scheduler's to try again. In a
 /// statement of its own, so that the next one sees what the last holder decided.
 ///
 /// # Errors
@@ -50,7 +48,7 @@ pub async fn lock(db: impl Executor<'_>, gate: &Gate) -> Result<()> {
     sqlx::query!(
         "select set_config('lock_timeout', $2, true), pg_advisory_xact_lock(hashtextextended($1, 7))",
         name,
-        PATIENCE,
+        BRIEFLY,
     )
     .fetch_one(db)
     .await?;

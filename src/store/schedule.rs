@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::database::BRIEFLY;
 use super::job::{Reach, reach};
 use super::{Executor, Result};
 use crate::domain::clock::Instant;
@@ -83,16 +84,14 @@ pub async fn read(db: impl Executor<'_>, ids: &[ScheduleId], projects: Reach<'_>
     Ok(schedules)
 }
 
-/// Longest that the firing of schedules waits for what somebody holds, as the run that is to be displaced: others are due.
-const PATIENCE: &str = "1s";
-
-/// Waits for no lock longer than a moment, until the transaction ends.
+/// Waits for no lock longer than a second, until the transaction ends: somebody may hold the run that is to be displaced,
+/// and others are due.
 ///
 /// # Errors
 ///
 /// [`super::Error`] when PostgreSQL is away.
 pub async fn be_brief(db: impl Executor<'_>) -> Result<()> {
-    sqlx::query!("select set_config('lock_timeout', $1, true)", PATIENCE)
+    sqlx::query!("select set_config('lock_timeout', $1, true)", BRIEFLY)
         .fetch_one(db)
         .await?;
     Ok(())
